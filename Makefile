@@ -1,0 +1,42 @@
+# `make repro` and `make test` are all that is needed; both set up .venv by themselves, once.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint format bench yale clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/.ready: pyproject.toml constraints.txt
+	@echo "setting up .venv (once; a few minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+repro: $(BIN)/.ready ## run the whole pipeline; open runs/report/index.html afterwards
+	@$(BIN)/dvc repro
+
+test: $(BIN)/.ready ## run the tests (slow ones: make test PYTEST='-m slow')
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(BIN)/.ready ## check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(BIN)/.ready ## put the code into its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(BIN)/.ready ## measure the speed of each stage (docs/benchmarks.md)
+	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+yale: $(BIN)/.ready ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
+	@test -d "$(DATA)" || { echo "make yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }
+	@mkdir -p recipes/yale/data
+	@ln -sfn "$$(realpath "$(DATA)")" recipes/yale/data/frames
+	@cd recipes/yale && $(CURDIR)/$(BIN)/dvc repro

@@ -1,0 +1,1 @@
+"""What several stages share: parameters, records, artifact formats, geometry, and the command line."""

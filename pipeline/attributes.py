@@ -1,0 +1,58 @@
+"""The attributes of a session, in Photoface's vocabulary and in the binary one of the thesis (FACTS: data tables).
+
+A label is an integer code into `Attribute.classes`; -1 means that it is missing, and no loss or metric counts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+MISSING = -1
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute: its classes in code order, and the binary class (0 or 1) of each code."""
+
+    name: str
+    classes: tuple[str, ...]
+    binary: tuple[int, ...]
+    binary_classes: tuple[str, str]
+
+    def code(self, text: str) -> int:
+        """The code of a label as Photoface writes it; -1 for an unknown one."""
+        wanted = text.strip().lower()
+        return next((i for i, name in enumerate(self.classes) if name.lower() == wanted), MISSING)
+
+    def to_binary(self, codes: np.ndarray) -> np.ndarray:
+        """Binary classes of an array of codes; -1 stays -1."""
+        table = np.array([*self.binary, MISSING])
+        return table[np.asarray(codes, dtype=int)]
+
+
+ATTRIBUTES: dict[str, Attribute] = {
+    a.name: a
+    for a in (
+        Attribute("gender", ("female", "male"), (0, 1), ("female", "male")),
+        Attribute("spectacles", ("no", "yes"), (0, 1), ("no", "yes")),
+        Attribute("facial_hair", ("none", "stubble", "moustache", "beard", "both"), (0, 1, 1, 1, 1), ("none", "some")),
+        Attribute("pose", ("1", "2", "3", "4", "5"), (0, 0, 1, 1, 1), ("frontal", "turned")),
+        Attribute(
+            "expression", ("blankstare", "positive", "negative", "emoOther"), (0, 1, 1, 1), ("blankstare", "other")
+        ),
+    )
+}
+
+
+def classes(name: str, vocabulary: str) -> tuple[str, ...]:
+    """Class names of an attribute in a vocabulary, ``"binary"`` or ``"photoface"``."""
+    attribute = ATTRIBUTES[name]
+    return attribute.binary_classes if vocabulary == "binary" else attribute.classes
+
+
+def labels(name: str, codes: np.ndarray, vocabulary: str) -> np.ndarray:
+    """Codes (N,) as stored in the session table, expressed in a vocabulary; -1 stays -1."""
+    codes = np.asarray(codes, dtype=int)
+    return ATTRIBUTES[name].to_binary(codes) if vocabulary == "binary" else codes

@@ -1,0 +1,97 @@
+"""What a trained run says of itself, `contract.json` beside `weights.safetensors`, checked when it is loaded.
+
+The preprocessing travels with the weights: without it, accuracy is lost in silence.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.errors import UserError
+from pipeline.faces import PREPROCESSING, TEMPLATE
+from pipeline.tables import write_atomic, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Network(BaseModel):
+    """A network by its name in the registry of `models`, and its arguments."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    kwargs: dict[str, Any] = {}
+
+
+class Contract(BaseModel):
+    """The preprocessing and the network of a run.
+
+    Attributes
+    ----------
+    modalities : list of str
+        What the network sees, in order.
+    size : int
+        Side of the aligned face in pixels.
+    channels, normalisation : dict
+        By modality: number of channels; name and version of the preprocessing (`pipeline.faces.PREPROCESSING`).
+    attributes : dict
+        Number of classes by attribute, in the vocabulary.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    version: Literal[1] = 1
+    run: str
+    modalities: list[str]
+    size: int
+    channels: dict[str, int]
+    normalisation: dict[str, str]
+    template: str = TEMPLATE
+    network: Network
+    attributes: dict[str, int]
+    vocabulary: Literal["binary", "photoface"] = "binary"
+
+    def check(self, source: Path) -> None:
+        """Refuse a run whose preprocessing this version of the code does not do."""
+        if self.template != TEMPLATE:
+            raise UserError(f"{source}: faces aligned on `{self.template}`, this version aligns on `{TEMPLATE}`")
+        for modality in self.modalities:
+            have, want = PREPROCESSING.get(modality), self.normalisation.get(modality)
+            if have != want:
+                raise UserError(
+                    f"{source}: {modality} was prepared by `{want}`, this version does `{have}`: retrain it"
+                )
+
+
+def save_run(folder: str | Path, contract: Contract, state: dict[str, Tensor]) -> None:
+    """Write ``contract.json`` and ``weights.safetensors`` into a folder; the state must hold no class head."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    write_atomic(folder / "weights.safetensors", lambda p: save_file(tensors, str(p)))
+    write_json(folder / "contract.json", contract.model_dump(mode="json"))
+
+
+def load_run(folder: str | Path) -> tuple[Contract, dict[str, Tensor]]:
+    """Read and check a run's contract and weights (tensors alone: no code is ever loaded)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    described, weights = folder / "contract.json", folder / "weights.safetensors"
+    for path in (described, weights):
+        if not path.is_file():
+            raise UserError(f"{path} is missing: train this run first (`psface train` or `psface fuse`)")
+    try:
+        contract = Contract.model_validate(json.loads(described.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError) as error:
+        raise UserError(f"{described} is not a contract of this version: train the run again") from error
+    contract.check(described)
+    try:
+        return contract, load_file(str(weights))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights} cannot be read: train the run again") from error

@@ -1,0 +1,111 @@
+"""The packed faces of `data/faces/`, and the one preprocessing between them and a network.
+
+Arrays hold physical values, (N, H, W, C) float16: unit normals, albedo as reconstructed, depth over the distance of the
+eyes, frames in [0, 1]. `preprocess` turns them into what a network sees; its name travels in the contract of each run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.tables import read_parquet
+
+Array = TypeVar("Array", bound=Any)
+
+MODALITIES = ("albedo", "normal", "depth", "frame", "frames")
+TEMPLATE = "arcface-112"
+PREPROCESSING = {
+    "normal": "unit-1",
+    "albedo": "mean-relative-1",
+    "depth": "eye-distance-1",
+    "frame": "mean-relative-1",
+    "frames": "mean-relative-1",
+}
+LOWEST, HIGHEST = -1.0, 3.0  # of mean-relative values
+DEPTH_GAIN = 2.0  # depth over eye distance spans about +-0.5 on a face
+
+
+class Faces:
+    """Read access to a folder of packed faces, memory-mapped.
+
+    Parameters
+    ----------
+    folder : path
+        ``data/faces`` of a workspace.
+    """
+
+    def __init__(self, folder: str | Path = "data/faces") -> None:
+        self.folder = Path(folder)
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """A row a session, sorted by session: ``row`` in the arrays (-1: no face), landmarks, score, reason."""
+        return read_parquet(self.folder / "index.parquet", made_by="crop")
+
+    def array(self, modality: str) -> np.ndarray:
+        """(N, H, W, C) float16, memory-mapped."""
+        if modality not in MODALITIES:
+            raise UserError(f"no modality `{modality}`; valid: {', '.join(MODALITIES)}")
+        return self._map(f"{modality}.npy")
+
+    def mask(self) -> np.ndarray:
+        """(N, H, W) uint8, 1 on the face, memory-mapped."""
+        return self._map("mask.npy")
+
+    def rows_for(self, sessions: Sequence[str]) -> np.ndarray:
+        """Rows in the arrays of sessions by id; -1 where a session has no face."""
+        rows = self.index.set_index("session")["row"]
+        return rows.reindex(list(sessions)).fillna(-1).astype(int).to_numpy()
+
+    def _map(self, name: str) -> np.ndarray:
+        path = self.folder / name
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing: run `psface crop` (or `dvc repro`) first") from None
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} is not whole: run `psface crop` again") from error
+
+
+def preprocess(array: np.ndarray, mask: np.ndarray, modality: str) -> np.ndarray:
+    """What a network sees of packed faces.
+
+    Parameters
+    ----------
+    array : ndarray (N, H, W, C)
+        Physical values of one modality.
+    mask : ndarray (N, H, W)
+        Nonzero on the face.
+    modality : str
+        Normals pass as they are. Albedo and frames are divided by the face's mean inside the mask (one mean over all
+        frames of a session), minus 1, clipped to [-1, 3]: exposure and the unknown scale of albedo cancel. Depth,
+        in eye distances, is doubled. All are 0 outside the mask.
+
+    Returns
+    -------
+    ndarray (N, C, H, W) float32
+    """
+    values = np.asarray(array, dtype=np.float32)
+    inside = np.asarray(mask, dtype=bool)[..., None]  # (N, H, W, 1)
+    if PREPROCESSING[modality] == "mean-relative-1":
+        pixels = np.maximum(inside.sum(axis=(1, 2, 3), keepdims=True), 1) * values.shape[-1]
+        mean = np.where(inside, values, 0).sum(axis=(1, 2, 3), keepdims=True) / pixels
+        values = np.clip(values / np.maximum(mean, 1e-6) - 1, LOWEST, HIGHEST)
+    elif modality == "depth":
+        values = values * DEPTH_GAIN
+    return np.ascontiguousarray(np.where(inside, values, 0).transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def mirror(batch: Array, modality: str) -> Array:
+    """Preprocessed faces (N, C, H, W), of numpy or torch, seen in a mirror: flipped left to right, n_x negated."""
+    flipped = np.flip(batch, -1).copy() if isinstance(batch, np.ndarray) else batch.flip(-1)
+    if modality == "normal":
+        flipped[:, 0] *= -1
+    return flipped

@@ -1,0 +1,52 @@
+"""Sessions over cores: one call for one process, many, or a cluster (joblib's backends)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from joblib import Parallel, cpu_count, delayed
+
+from pipeline.errors import Rejected
+from pipeline.progress import track
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+def _call(function: Callable[[Item], Value], item: Item) -> Value | Rejected:
+    try:
+        return function(item)
+    except Rejected as reason:
+        return Rejected(str(reason))  # without its traceback and causes, so that it always travels between processes
+
+
+def imap_sessions(
+    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: int, label: str
+) -> Iterator[Value | Rejected]:
+    """Yield ``function(item)`` for each item, in the order of ``items``, as they become ready.
+
+    Parameters
+    ----------
+    function : callable
+        Picklable (a module's function or a `functools.partial` of one). `Rejected` raised inside is yielded as a value;
+        any other exception ends the work.
+    jobs : int
+        Worker processes; 1 works in this process, -1 takes all cores.
+    label : str
+        What the progress bar says.
+    """
+    jobs = cpu_count() if jobs < 1 else jobs
+    if jobs == 1 or len(items) <= 1:
+        results: Iterator[Value | Rejected] = (_call(function, item) for item in items)
+    else:
+        pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
+        results = pool(delayed(_call)(function, item) for item in items)
+    yield from track(results, label, total=len(items))
+
+
+def map_sessions(
+    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: int, label: str
+) -> list[Value | Rejected]:
+    """`imap_sessions`, collected into a list."""
+    return list(imap_sessions(function, items, jobs=jobs, label=label))

@@ -1,0 +1,352 @@
+"""The typed schema of params.yaml: one class a section, checked before any work.
+
+An unknown key, a wrong type or an impossible value ends in one line that names the key, the value and what would be
+valid. A section's class documents each of its keys.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import UserError, nearest
+
+Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
+AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A block of params.yaml; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Light(Section):
+    """A flash of a rig: its direction from the axis (zenith) and around it (azimuth), in degrees."""
+
+    zenith: Annotated[float, Field(ge=0, lt=90)]
+    azimuth: Annotated[float, Field(ge=-360, le=360)]
+    strength: Positive = 1.0
+
+
+def _directions(lights: tuple[Light, ...]) -> np.ndarray:
+    zenith, azimuth = np.deg2rad([[x.zenith, x.azimuth] for x in lights]).T
+    return np.stack([np.sin(zenith) * np.cos(azimuth), np.sin(zenith) * np.sin(azimuth), np.cos(zenith)], axis=1)
+
+
+class Rig(Section):
+    """A set of at least three flashes that do not lie in one plane through the subject."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    lights: tuple[Light, ...]
+
+    @field_validator("lights")
+    @classmethod
+    def _solvable(cls, lights: tuple[Light, ...]) -> tuple[Light, ...]:
+        if len(lights) < 3:
+            raise ValueError(f"{len(lights)} lights; photometric stereo needs at least 3")
+        if np.linalg.svd(_directions(lights), compute_uv=False)[-1] < 0.05:
+            raise ValueError("the lights are coplanar; move one of them out of the plane of the others")
+        return lights
+
+
+class Simulate(Section):
+    """The simulated rig (docs/simulate.md)."""
+
+    seed: Seed
+    subjects: Count
+    sessions: Annotated[int, Field(ge=1)] | Literal["photoface"]
+    size: Annotated[int, Field(ge=48, le=4096)]
+    rigs: Annotated[tuple[Rig, ...], Field(min_length=1)]
+
+
+class Deal(Section):
+    """How many flashes of one subject are dealt into sessions (docs/ingest.md): Extended Yale B.
+
+    ``flashes`` a session, none more than ``cap`` degrees off the axis; as many sessions as leave every one with a
+    condition of at most ``max_condition``.
+    """
+
+    flashes: Annotated[int, Field(ge=3)] = 4
+    cap: Annotated[float, Field(gt=0, lt=90)] = 45.0
+    max_condition: Annotated[float, Field(gt=1)] = 6.0
+    seed: Seed = 7
+
+
+class Ingest(Section):
+    """Which data set is read and what is kept of it (docs/ingest.md).
+
+    Sessions whose quality or pose is not among those named, or that are occluded while ``occluded`` is false, are
+    rejected; an unknown label never is.
+    """
+
+    source: Literal["photoface", "yaleb", "folder"]
+    root: str
+    quality: tuple[Literal["ok", "blur", "dark"], ...] = ("ok",)
+    poses: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3)
+    occluded: bool = False
+    deal: Deal = Deal()
+
+
+class Reconstruct(Section):
+    """From frames to maps (docs/reconstruct.md)."""
+
+
+class Crop(Section):
+    """Faces found and aligned (docs/crop.md)."""
+
+    size: Annotated[int, Field(ge=32, le=1024)]
+    confidence: Share
+    seed: Seed
+
+
+class Balance(Section):
+    """Splits, and undersampling of the training split (docs/balance.md).
+
+    ``validation`` and ``test`` are shares of the subjects; training takes the rest. ``minimum_share`` is that of the
+    rarer class of each of ``attributes`` among the training sessions that are kept, at most ``cap`` and at least
+    ``floor`` a subject; ``time_limit`` is in seconds a program.
+    """
+
+    seed: Seed
+    validation: Share
+    test: Share
+    method: Literal["milp", "random", "weights", "none"] = "milp"
+    minimum_share: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    attributes: tuple[AttributeName, ...] = ("gender", "spectacles", "facial_hair", "expression")
+    cap: Count = 20
+    floor: Count = 2
+    time_limit: Positive = 60.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.validation + self.test > 1 + 1e-9:
+            raise ValueError(f"validation + test = {self.validation + self.test:g}; they must leave training 0 or more")
+        if self.floor > self.cap:
+            raise ValueError(f"floor = {self.floor} is above cap = {self.cap}")
+        return self
+
+
+class MagFace(Section):
+    """MagFace's constants (Meng et al. 2021): norms in [l_a, u_a], margins in [l_m, u_m], scale s, weight lambda_g."""
+
+    scale: Positive = 64.0
+    l_a: Positive = 10.0
+    u_a: Positive = 110.0
+    l_m: NonNegative = 0.45
+    u_m: NonNegative = 0.8
+    lambda_g: NonNegative = 35.0
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.u_a <= self.l_a:
+            raise ValueError(f"u_a = {self.u_a} must be above l_a = {self.l_a}")
+        if self.u_m < self.l_m:
+            raise ValueError(f"u_m = {self.u_m} must not be below l_m = {self.l_m}")
+        bound = self.lambda_bound
+        if self.lambda_g < bound:
+            raise ValueError(f"lambda_g = {self.lambda_g} is below its bound; the nearest valid value is {bound:.4g}")
+        return self
+
+    @property
+    def lambda_bound(self) -> float:
+        """The least lambda_g for which the loss has one optimum: s K u_a^2 l_a^2 / (u_a^2 - l_a^2)."""
+        slope = (self.u_m - self.l_m) / (self.u_a - self.l_a)
+        return self.scale * slope * self.u_a**2 * self.l_a**2 / (self.u_a**2 - self.l_a**2)
+
+
+class Train(Section):
+    """One modality's recogniser (docs/train.md)."""
+
+    seed: Seed = 7
+    epochs: Count = 16
+
+
+class Fuse(Section):
+    """One fusion of trained modalities (docs/fuse.md)."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=2, max_length=3)]
+    seed: Seed = 7
+
+
+class Evaluate(Section):
+    """Operating points and intervals (docs/evaluate.md).
+
+    `fars`: false accept rates at which the TAR is quoted, where there are pairs enough. `resamples`: how often the
+    subjects are resampled for an interval.
+    """
+
+    seed: Seed = 7
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    fars: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.01, 0.001)
+
+
+class Report(Section):
+    """What the page shows, and the resamples of its paired comparison (docs/report.md).
+
+    `examples`: sample sessions shown with their frames and maps.
+    """
+
+    seed: Seed = 7
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    examples: Count = 6
+
+
+class TrainByModality(Section):
+    """`train.<modality>`; `defaults` only holds the YAML anchor that they share."""
+
+    defaults: Train | None = None
+    albedo: Train | None = None
+    normal: Train | None = None
+    depth: Train | None = None
+    frame: Train | None = None
+    frames: Train | None = None
+
+
+class Params(Section):
+    """All of params.yaml. A workspace names only the sections of the stages that it has."""
+
+    simulate: Simulate | None = None
+    ingest: Ingest | None = None
+    reconstruct: Reconstruct | None = None
+    crop: Crop | None = None
+    balance: Balance | None = None
+    train: TrainByModality | None = None
+    fuse: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Fuse] | None = None
+    evaluate: Evaluate | None = None
+    report: Report | None = None
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and check params.yaml.
+
+    Raises
+    ------
+    UserError
+        One line that names the file, the key, its value and what is valid.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing: run this in a workspace (a folder with dvc.yaml and params.yaml)"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold sections such as `crop:`, and holds {type(values).__name__}")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, values)}") from error
+
+
+def section(path: str | Path, name: str, kind: type[SectionType], item: str | None = None) -> SectionType:
+    """One section of params.yaml, checked with all the others; with ``item``, one entry of it (``train.albedo``)."""
+    value = getattr(load(path), name)
+    if value is None:
+        raise UserError(f"{path}: the section `{name}` is missing; `psface {name}` needs it")
+    if item is not None:
+        entries = value if isinstance(value, dict) else {k: v for k, v in value if k != "defaults" and v is not None}
+        if item not in entries:
+            raise UserError(f"{path}: `{name}.{item}` is missing; {nearest(item, sorted(entries))}")
+        value = entries[item]
+    assert isinstance(value, kind)
+    return value
+
+
+def explain(error: ValidationError, values: Any) -> str:
+    """The first fault of a validation, as ``key = value: what is wrong; what is valid``."""
+    faults = sorted(error.errors(), key=lambda e: e["type"] not in ("extra_forbidden", "literal_error"))
+    fault, key_path = faults[0], _key_path(faults[0]["loc"], values)
+    key, value = ".".join(key_path), _value_at(values, key_path)
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key `{key}`; {nearest(key_path[-1], _known_keys(key_path[:-1]))}"
+    if fault["type"] == "missing":
+        return f"`{key}` is missing"
+    if fault["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", str(fault["ctx"]["expected"]))
+        others = [_message(f) for f in faults[1:] if _key_path(f["loc"], values) == key_path]
+        return f"{key} = {_show(value)}: {nearest(str(value), choices)}" + "".join(f", or {o}" for o in others)
+    return f"{key} = {_show(value)}: {_message(fault)}"
+
+
+def _message(fault: Any) -> str:
+    """Pydantic's own words, without its prefixes."""
+    text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    text = text.split(", unable to parse")[0]
+    return f"must be {text}" if str(fault["msg"]).startswith("Input should be") else text
+
+
+def _key_path(location: tuple[Any, ...], values: Any) -> list[str]:
+    """The keys of a fault's place without pydantic's own marks (the branch of a union, ``[key]``)."""
+    path: list[str] = []
+    for i, part in enumerate(location):
+        last_is_missing = i == len(location) - 1 and isinstance(_value_at(values, path), dict)
+        if _value_at(values, [*path, str(part)], KeyError) is not KeyError or (
+            last_is_missing and isinstance(part, str) and "[" not in part
+        ):
+            path.append(str(part))
+    return path
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _value_at(values: Any, keys: list[str], missing: Any = None) -> Any:
+    for key in keys:
+        if isinstance(values, dict) and key in values:
+            values = values[key]
+        elif isinstance(values, list | tuple) and key.isdigit() and int(key) < len(values):
+            values = values[int(key)]
+        else:
+            return missing
+    return values
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """Keys that the schema knows at a place."""
+    kind: Any = Params
+    for key in location:
+        model = _inner(kind, BaseModel)
+        kind = model.model_fields[key].annotation if model is not None else _inner_value(kind)
+    model = _inner(kind, BaseModel)
+    return sorted(model.model_fields) if model is not None else []
+
+
+def _inner(annotation: Any, base: type) -> Any:
+    """The model that an annotation such as ``Rig | None`` means; None for containers of models."""
+    if isinstance(annotation, type) and issubclass(annotation, base):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return next((found for part in get_args(annotation) if (found := _inner(part, base)) is not None), None)
+    return None
+
+
+def _inner_value(annotation: Any) -> Any:
+    """What a dict or a sequence in an annotation holds."""
+    if get_origin(annotation) in (Union, UnionType):
+        return next((found for part in get_args(annotation) if (found := _inner_value(part)) is not None), None)
+    if get_origin(annotation) is Annotated:
+        return _inner_value(get_args(annotation)[0])
+    arguments = get_args(annotation)
+    return arguments[-1] if get_origin(annotation) is dict else arguments[0] if arguments else None

@@ -1,0 +1,91 @@
+"""The record of a session and the table of all of them, `data/sessions.parquet`: a row a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.attributes import MISSING
+from pipeline.tables import read_parquet, write_parquet
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One visit of one subject to the rig.
+
+    Attributes
+    ----------
+    id : str
+        ``"<subject>/<session>"``, unique in a workspace.
+    rig : str
+        Which set of lights; gallery and probes may come from different ones.
+    frames : tuple of str
+        Paths of the frames, relative to the workspace, with ``/``; they stay where they are.
+    ambient : str or None
+        A frame without flash, or none.
+    lights : ndarray (k, 3) float64
+        Unit vectors towards each frame's light in the camera frame (x right, y up, z to the camera).
+    strengths : ndarray (k,) float64
+        Relative strengths of the flashes, 1 unless known.
+    gender, spectacles, facial_hair, pose, expression : int
+        Codes of `pipeline.attributes`; -1 where missing.
+    age : float
+        Years; -1 where missing.
+    """
+
+    id: str
+    subject: str
+    session: str
+    rig: str
+    frames: tuple[str, ...]
+    lights: np.ndarray
+    strengths: np.ndarray
+    ambient: str | None = None
+    source: str = ""
+    quality: str = ""
+    occlusion: str = ""
+    gender: int = MISSING
+    spectacles: int = MISSING
+    facial_hair: int = MISSING
+    pose: int = MISSING
+    expression: int = MISSING
+    age: float = float(MISSING)
+
+    def to_row(self) -> dict[str, object]:
+        """The session as a table row of plain values."""
+        row: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self)}
+        row["frames"] = list(self.frames)
+        row["lights"] = [float(v) for v in np.asarray(self.lights).ravel()]
+        row["strengths"] = [float(v) for v in self.strengths]
+        return row
+
+    @classmethod
+    def from_row(cls, row: dict[str, object]) -> Session:
+        """The session of a table row."""
+        values = dict(row)
+        values["frames"] = tuple(str(f) for f in values["frames"])  # type: ignore[attr-defined]
+        values["lights"] = np.asarray(values["lights"], dtype=float).reshape(-1, 3)
+        values["strengths"] = np.asarray(values["strengths"], dtype=float)
+        values["ambient"] = values["ambient"] if isinstance(values["ambient"], str) else None
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def sessions_frame(sessions: Iterable[Session]) -> pd.DataFrame:
+    """The sessions as a table, sorted by id; an empty list keeps its columns."""
+    rows = sorted((s.to_row() for s in sessions), key=lambda r: str(r["id"]))
+    return pd.DataFrame(rows, columns=[f.name for f in fields(Session)])
+
+
+def write_sessions(path: str | Path, sessions: Iterable[Session]) -> Path:
+    """Write `data/sessions.parquet`."""
+    return write_parquet(path, sessions_frame(sessions))
+
+
+def read_sessions(path: str | Path = "data/sessions.parquet") -> list[Session]:
+    """Read `data/sessions.parquet`, sorted by id."""
+    table = read_parquet(path, made_by="ingest")
+    return [Session.from_row(row) for row in table.sort_values("id").to_dict("records")]  # type: ignore[arg-type]

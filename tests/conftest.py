@@ -1,0 +1,45 @@
+"""Shared fixtures: a deterministic hypothesis profile, the real data where it is, a quiet single-threaded torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=40, database=None)
+settings.load_profile("deterministic")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Real data for tests (PSFACE_DATA, or ../shared/data); tests that need it skip where it is absent."""
+    root = Path(os.environ.get("PSFACE_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not root.is_dir():
+        pytest.skip(f"the real data is not at {root}; set PSFACE_DATA")
+    return root
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

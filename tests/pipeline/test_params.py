@@ -1,0 +1,127 @@
+"""params.yaml is checked before any work, and each fault is one line that names key, value and what is valid."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from pipeline import params
+from pipeline.cli import main
+from pipeline.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def values(repository: Path) -> dict[str, Any]:
+    return yaml.safe_load((repository / "params.yaml").read_text())
+
+
+def fault(tmp_path: Path, values: dict[str, Any], change: Callable[[Any], Any]) -> str:
+    changed = copy.deepcopy(values)
+    change(changed)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    with pytest.raises(UserError) as error:
+        params.load(path)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+CHANGES = {
+    "unknown section": (lambda v: v.update(crp={}), ["`crp`", "did you mean `crop`"]),
+    "unknown key": (lambda v: v["crop"].update(sise=3), ["`crop.sise`", "did you mean `size`"]),
+    "unknown key of a modality": (
+        lambda v: v["train"]["albedo"].update(epoch=3),
+        ["`train.albedo.epoch`", "`epochs`"],
+    ),
+    "unknown modality": (lambda v: v["train"].update(albdo={}), ["`train.albdo`", "did you mean `albedo`"]),
+    "fusing an unknown modality": (
+        lambda v: v["fuse"]["all"].update(modalities=["albedo", "normals"]),
+        ["fuse.all.modalities.1 = 'normals'", "did you mean `normal`"],
+    ),
+    "wrong type": (lambda v: v["crop"].update(size="big"), ["crop.size = 'big'", "integer"]),
+    "out of range": (lambda v: v["crop"].update(confidence=1.5), ["crop.confidence = 1.5", "less than or equal to 1"]),
+    "unknown choice": (lambda v: v["ingest"].update(source="photofac"), ["ingest.source", "did you mean `photoface`"]),
+    "missing key": (lambda v: v["crop"].pop("size"), ["`crop.size` is missing"]),
+    "two lights": (
+        lambda v: v["simulate"]["rigs"][0].update(lights=v["simulate"]["rigs"][0]["lights"][:2]),
+        ["simulate.rigs.0.lights", "2 lights", "at least 3"],
+    ),
+    "coplanar lights": (
+        lambda v: [light.update(azimuth=10) for light in v["simulate"]["rigs"][0]["lights"]],
+        ["simulate.rigs.0.lights", "coplanar"],
+    ),
+    "light behind the subject": (
+        lambda v: v["simulate"]["rigs"][1]["lights"][2].update(zenith=99),
+        ["simulate.rigs.1.lights.2.zenith = 99", "less than 90"],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_fault_names_key_value_and_choice(tmp_path: Path, values: dict[str, Any], change: str) -> None:
+    alter, expected = CHANGES[change]
+    text = fault(tmp_path, values, alter)
+    assert all(part in text for part in expected), text
+
+
+def test_the_repository_s_own_params_are_valid(repository: Path) -> None:
+    for path in [repository / "params.yaml", *repository.glob("recipes/*/params.yaml")]:
+        params.load(path)
+
+
+def test_not_yaml_and_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    with pytest.raises(UserError, match="missing"):
+        params.load(path)
+    path.write_text("crop: [1,")
+    with pytest.raises(UserError, match="not valid YAML"):
+        params.load(path)
+    path.write_text("- 1")
+    with pytest.raises(UserError, match="must hold sections"):
+        params.load(path)
+
+
+def test_magface_refuses_a_lambda_below_its_bound() -> None:
+    # FACTS section 3: K = (u_m - l_m) / (u_a - l_a), bound s K u_a^2 l_a^2 / (u_a^2 - l_a^2); the paper's 35 is above it
+    published = params.MagFace(scale=64, l_a=10, u_a=110, l_m=0.45, u_m=0.8, lambda_g=35)
+    bound = 64 * (0.35 / 100) * (110**2 * 10**2) / (110**2 - 10**2)
+    assert published.lambda_bound == pytest.approx(bound)
+    with pytest.raises(ValueError, match=r"lambda_g = 20.0 is below its bound; the nearest valid value is 22.5"):
+        params.MagFace(scale=64, l_a=10, u_a=110, l_m=0.45, u_m=0.8, lambda_g=20)  # the thesis's setting
+
+
+@pytest.mark.parametrize("verb", ["crop", "train", "fuse"])
+def test_a_command_refuses_bad_params_before_work_with_exit_2(
+    verb: str, workspace: Path, values: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = copy.deepcopy(values)
+    changed["crop"]["sise"] = 3
+    Path("params.yaml").write_text(yaml.safe_dump(changed))
+    item = {"train": ["albedo"], "fuse": ["all"]}.get(verb, [])
+    with pytest.raises(SystemExit) as stop:
+        main([verb, *item])
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert "crop.sise" in printed.err
+    assert [p.name for p in workspace.iterdir()] == ["params.yaml"]
+
+
+def test_help_lists_each_verb_with_a_line() -> None:
+    from pipeline.cli import STAGES, TOOLS, psface
+
+    text = CliRunner().invoke(psface, ["--help"]).output
+    assert all(verb in text for verb in {**STAGES, **TOOLS})
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["detct"])
+    assert stop.value.code == 2
+    assert "did you mean `detect`" in capsys.readouterr().err

@@ -61,14 +61,89 @@ class Rig(Section):
         return lights
 
 
+class Frequencies(Section):
+    """How often each label is drawn, as relative weights a class; the defaults are the counts of Photoface's own
+    metadata (3,159 sessions). Names are Photoface's; an occlusion may name several things (``-hand-other``).
+    """
+
+    gender: dict[Literal["female", "male"], NonNegative] = {"male": 2863, "female": 296}
+    spectacles: dict[Literal["no", "yes"], NonNegative] = {"no": 2311, "yes": 848}
+    facial_hair: dict[Literal["none", "stubble", "moustache", "beard", "both"], NonNegative] = {
+        "none": 2225, "stubble": 373, "both": 360, "moustache": 190, "beard": 11,
+    }  # fmt: skip
+    pose: dict[Literal["1", "2", "3", "4", "5"], NonNegative] = {"1": 2658, "2": 364, "3": 101, "4": 20, "5": 16}
+    expression: dict[Literal["blankstare", "positive", "negative", "emoOther"], NonNegative] = {
+        "blankstare": 2422, "positive": 456, "emoOther": 243, "negative": 38,
+    }  # fmt: skip
+    quality: dict[Literal["ok", "blur", "dark"], NonNegative] = {"ok": 2977, "blur": 117, "dark": 65}
+    occlusion: dict[Literal["", "-hand", "-mobile", "-hair", "-other", "-hand-other"], NonNegative] = {
+        "": 3025, "-other": 59, "-hand": 31, "-mobile": 26, "-hair": 16, "-hand-other": 2,
+    }  # fmt: skip
+
+    @field_validator("*")
+    @classmethod
+    def _drawable(cls, weights: dict[str, float]) -> dict[str, float]:
+        if sum(weights.values()) <= 0:
+            raise ValueError("no class has a weight above 0")
+        return weights
+
+
+class Variation(Section):
+    """How much the subjects differ, and how much one subject's sessions do: the difficulty of the data set.
+
+    ``shape`` and ``asymmetry`` are standard deviations of the weights of local changes; ``pitch`` and ``roll`` of the
+    head in degrees (yaw follows from the pose's class); ``expression`` scales all facial actions; ``skin`` is the
+    relative jitter of a subject's skin and hair from session to session.
+    """
+
+    shape: NonNegative = 0.25
+    asymmetry: NonNegative = 0.07
+    pitch: NonNegative = 7.8
+    roll: NonNegative = 3.0
+    expression: NonNegative = 1.0
+    skin: NonNegative = 0.10
+
+
+class Effects(Section):
+    """What separates a photograph from the textbook's Lambertian image; each is switched off alone by false or 0."""
+
+    cast_shadows: bool = True
+    attached_shadows: bool = True
+    specular: NonNegative = 1.0  # scale of the skin's, eyes' and lenses' highlights
+    ambient: NonNegative = 0.015  # of a white surface
+    strobe_gains: NonNegative = 0.03  # standard deviation of each flash's strength
+    falloff: NonNegative = 0.0  # distance of the flashes in mm, for light that falls off; 0: flashes at infinity
+    distance: NonNegative = 2500.0  # of the camera in mm; 0: an orthographic camera
+    motion: NonNegative = 0.7  # pixels (of a 256 px frame) that the head drifts between flashes, standard deviation
+    noise: NonNegative = 1.0  # scale of the sensor's shot and read noise
+    quantise: bool = True  # 8-bit BMP; otherwise float EXR
+    light_error: NonNegative = 2.0  # root mean square angle between the recorded and the true direction, degrees
+
+
 class Simulate(Section):
-    """The simulated rig (docs/simulate.md)."""
+    """The simulated rig (docs/simulate.md).
+
+    ``sessions`` is a number a subject, or ``photoface`` for the real database's skew. The sessions of a subject take the
+    rigs in turn, and the ``ages`` in turn where any are given (years; otherwise a subject has one adult age).
+    """
 
     seed: Seed
     subjects: Count
-    sessions: Annotated[int, Field(ge=1)] | Literal["photoface"]
-    size: Annotated[int, Field(ge=48, le=4096)]
+    sessions: Annotated[int, Field(ge=1)] | Literal["photoface"] = 6
+    size: Annotated[int, Field(ge=48, le=4096)] = 256
     rigs: Annotated[tuple[Rig, ...], Field(min_length=1)]
+    ages: tuple[Annotated[float, Field(ge=1, le=90)], ...] = ()
+    frequencies: Frequencies = Frequencies()
+    variation: Variation = Variation()
+    effects: Effects = Effects()
+
+    @field_validator("rigs")
+    @classmethod
+    def _distinct(cls, rigs: tuple[Rig, ...]) -> tuple[Rig, ...]:
+        names = [rig.name for rig in rigs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two rigs have one name ({', '.join(names)}); give each its own")
+        return rigs
 
 
 class Deal(Section):
@@ -102,13 +177,29 @@ class Ingest(Section):
 class Reconstruct(Section):
     """From frames to maps (docs/reconstruct.md)."""
 
+    registration: bool = True  # undo the head's motion between the flashes
+    largest_shift: Annotated[float, Field(gt=0, le=0.25)] = 0.05  # of the longer side; beyond it nothing is moved
+    ambient: bool = True  # subtract the frame without flash where a session has one
+    saturation: Annotated[float, Field(gt=0.5, le=1)] = 0.99  # samples from here on say nothing
+    shadow: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of a pixel's brightest sample: below it is shadow
+    shadow_weight: Share = 0.3  # of such a sample, where three good ones remain
+    mask_level: Annotated[float, Field(gt=0, lt=1)] = 0.03  # brightness that some frame reaches on the face
+    slope_floor: Annotated[float, Field(gt=0, lt=1)] = 0.05  # least n_z in integration
+
 
 class Crop(Section):
-    """Faces found and aligned (docs/crop.md)."""
+    """Faces found and aligned (docs/crop.md).
 
-    size: Annotated[int, Field(ge=32, le=1024)]
-    confidence: Share
+    `size` is the aligned face's side in pixels; `confidence` the least that a view of the detector must be sure of its
+    face; `border` and `min_face` are shares: of the frame's height put around it, of its smaller side that the smallest
+    face takes; `seed` draws the flash of the modality `frame`.
+    """
+
     seed: Seed
+    size: Annotated[int, Field(ge=32, le=1024)] = 112
+    confidence: Share = 0.9
+    border: Annotated[float, Field(ge=0, le=1)] = 0.25
+    min_face: Annotated[float, Field(ge=0.02, le=1)] = 0.2
 
 
 class Balance(Section):
@@ -166,11 +257,53 @@ class MagFace(Section):
         return self.scale * slope * self.u_a**2 * self.l_a**2 / (self.u_a**2 - self.l_a**2)
 
 
+class Augment(Section):
+    """How far training faces are varied (docs/train.md); each amount is the end of a range around no change."""
+
+    mirror: Share = 0.5
+    rotate: Annotated[float, Field(ge=0, le=45)] = 8.0
+    zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    tilt: Annotated[float, Field(ge=0, le=30)] = 4.0
+    light: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    patches: Share = 0.3
+    cut: Share = 0.3
+
+
+AttributeWeights = dict[AttributeName, Positive]
+
+
 class Train(Section):
     """One modality's recogniser (docs/train.md)."""
 
     seed: Seed = 7
-    epochs: Count = 16
+    epochs: Count = 24
+    batch: Annotated[int, Field(ge=4)] = 32
+    lr: Positive = 0.002
+    weight_decay: NonNegative = 0.05
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    patience: Count = 8
+    precision: Literal["auto", "bf16", "32"] = "auto"
+    width: Annotated[int, Field(ge=8, le=256)] = 32
+    strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (1, 2, 2, 2)
+    dimension: Annotated[int, Field(ge=16, le=2048)] = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    vocabulary: Literal["binary", "photoface"] = "binary"
+    attributes: AttributeWeights = {}
+    focus: NonNegative = 1.0
+    adversary: NonNegative = 0.1
+    identity: MagFace = MagFace()
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _starts_in_range(self) -> Self:
+        start, least, most = self.dimension**0.5, self.identity.l_a, self.identity.u_a
+        if not least < start < most:
+            raise ValueError(
+                f"embeddings of {self.dimension} numbers start with a norm of {start:.3g}, outside MagFace's range of "
+                f"{least:g} to {most:g}: make train.dimension at least {int(least**2) + 1}"
+            )
+        return self
 
 
 class Fuse(Section):
@@ -178,6 +311,21 @@ class Fuse(Section):
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=2, max_length=3)]
     seed: Seed = 7
+    views: Count = 4
+    epochs: Count = 20
+    batch: Annotated[int, Field(ge=4)] = 128
+    lr: Positive = 0.001
+    weight_decay: NonNegative = 0.05
+    focus: NonNegative = 1.0
+    identity: MagFace = MagFace()
+    augment: Augment = Augment()
+
+    @field_validator("modalities")
+    @classmethod
+    def _distinct(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+        if len(set(modalities)) < len(modalities):
+            raise ValueError("each modality once")
+        return modalities
 
 
 class Evaluate(Section):

@@ -1,0 +1,7 @@
+"""Networks and losses in torch, behind a registry. No files, no params.yaml, no sampling: those are training's."""
+
+from models.fusion import Fusion
+from models.recogniser import Recogniser, Recognition
+from models.registry import create_model, model_names, register
+
+__all__ = ["Fusion", "Recogniser", "Recognition", "create_model", "model_names", "register"]

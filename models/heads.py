@@ -1,0 +1,37 @@
+"""What reads features: the embedding, an attribute, an adversary."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class EmbeddingHead(nn.Module):
+    """Features (B, C, h, w) -> embedding (B, D), not normalised: BN, dropout, linear, BN.
+
+    The last norm has unit scale at first, so that embeddings start with a norm of about sqrt(D): 16 for D = 256, inside
+    MagFace's range of [10, 110], where margin and regulariser can move. (Pooled features without it have norms of
+    about 5, below the range, and MagFace's norm then says nothing.)
+    """
+
+    def __init__(self, channels: int, cells: int, dimension: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(channels * cells, dimension, bias=False)
+        self.scale = nn.BatchNorm1d(dimension)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale(self.project(self.dropout(self.norm(x).flatten(1))))
+
+
+class AttributeHead(nn.Module):
+    """Features (B, C, h, w) -> logits (B, classes) and the pooled features (B, C) behind them: BN, average, linear."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.classify = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = self.norm(x).mean(dim=(2, 3))  # (B, C)
+        return self.classify(pooled), pooled

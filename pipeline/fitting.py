@@ -1,0 +1,144 @@
+"""What fitting a network needs, whichever network it is: precision, schedule, weights, history, validation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline.errors import PsfaceError, UserError
+from pipeline.samples import Samples
+from pipeline.tables import write_atomic, write_csv
+from pipeline.verification import pair_scores, rates
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def fabric_precision(precision: str) -> str:
+    """Fabric's name of a precision; ``auto`` takes bfloat16 where the processor multiplies it natively."""
+    if precision == "auto":
+        precision = "bf16" if native_bf16() else "32"
+    return {"bf16": "bf16-mixed", "32": "32-true"}[precision]
+
+
+def make_fabric(precision: str) -> Fabric:
+    """Fabric on the best device there is; one of it."""
+    from lightning_fabric import Fabric
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision at each start
+    return Fabric(accelerator="auto", devices=1, precision=fabric_precision(precision))  # type: ignore[arg-type]
+
+
+def native_bf16() -> bool:
+    """Whether the device that training will use multiplies bfloat16 natively (elsewhere it is slower than float32)."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, so absent from some versions of torch
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def learning_rate(progress: float, peak: float, warmup: float) -> float:
+    """Linear warm-up over a share of training, then a cosine to 0; ``progress`` in [0, 1]."""
+    if progress < warmup:
+        return peak * progress / warmup
+    return peak * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+
+
+def check_samples(train: Samples, validation: Samples) -> None:
+    """Refuse splits that cannot be trained or validated on."""
+    shared = sorted(set(train.subject) & set(validation.subject))
+    if shared:
+        raise UserError(
+            f"subject {shared[0]} is in the training and in the validation split: run `psface balance` again"
+        )
+    if len(set(train.subject)) < 2:
+        raise UserError("the training split has faces of one subject only: telling people apart needs two and more")
+    if len(set(validation.subject)) < 2 or len(validation) == len(set(validation.subject)):
+        raise UserError("the validation split needs two subjects, and one of them twice: raise balance.validation")
+
+
+def subject_weights(samples: Samples) -> np.ndarray:
+    """Weights (N,) of the identity loss: balancing's, over the square root of how often the subject comes, mean 1."""
+    _, code, count = np.unique(samples.subject, return_inverse=True, return_counts=True)
+    weight = samples.weight / np.sqrt(count[code])
+    return (weight / weight.mean()).astype(np.float32)
+
+
+def verify(embeddings: np.ndarray, samples: Samples) -> dict[str, float]:
+    """AUC and EER over all pairs of the samples."""
+    found = rates(pair_scores(embeddings, samples.subject))
+    return {name: float(found[name][0]) for name in ("auc", "eer")}
+
+
+def balanced_accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float | None:
+    """Mean over the classes of the share recognised, of samples with a label; None with fewer than two classes."""
+    known = truth >= 0
+    present = np.unique(truth[known])
+    if len(present) < 2:
+        return None
+    said = probabilities.argmax(axis=1)
+    return float(np.mean([np.mean(said[truth == c] == c) for c in present]))
+
+
+def stop_unless_finite(bad: str | None, *, epoch: int, batch: int, section: str) -> None:
+    """End training where a loss is not finite, naming it."""
+    if bad is not None:
+        raise PsfaceError(f"the {bad} loss is not finite at epoch {epoch}, batch {batch}: lower {section}.lr")
+
+
+class History:
+    """A row of numbers an epoch; written as a table and drawn as curves."""
+
+    def __init__(self, rows: list[dict[str, Any]] | None = None) -> None:
+        self.rows: list[dict[str, Any]] = rows or []
+
+    def add(self, **values: Any) -> None:
+        """Add an epoch."""
+        self.rows.append(values)
+
+    def write(self, path: str | Path) -> None:
+        """Write ``history.csv``."""
+        write_csv(path, pd.DataFrame(self.rows).round(6))
+
+    def draw(self, path: str | Path, title: str) -> None:
+        """Draw losses, validation rates and norms over the epochs; the same rows give the same bytes."""
+        from matplotlib.figure import Figure
+
+        table = pd.DataFrame(self.rows)
+        names = [str(column) for column in table]
+        figure = Figure(figsize=(12, 3.6), layout="constrained")
+        losses, rates_axis, norms = figure.subplots(1, 3)
+        for name in [c for c in names if c.startswith("loss_")]:
+            dashed = "--" if name.startswith("loss_adversary") else "-"
+            losses.plot(table["epoch"], table[name], dashed, label=name.removeprefix("loss_"))
+        losses.set(title=f"{title}: losses", xlabel="epoch", yscale="symlog")
+        for name in [c for c in names if c.startswith("validation_")]:
+            rates_axis.plot(table["epoch"], table[name], label=name.removeprefix("validation_"))
+        rates_axis.set(title="validation", xlabel="epoch", ylim=(0, 1))
+        norms.fill_between(
+            table["epoch"], table["norm_low"], table["norm_high"], alpha=0.3, label="5th to 95th centile"
+        )
+        norms.plot(table["epoch"], table["norm_mean"], label="mean")
+        norms.set(title="norm of the embedding", xlabel="epoch")
+        for axis in (losses, rates_axis, norms):
+            axis.legend(fontsize=7)
+            axis.grid(alpha=0.3)
+        write_atomic(path, lambda p: figure.savefig(p, dpi=100, metadata={"Software": None}))
+
+
+def norm_summary(norms: torch.Tensor, clamped: torch.Tensor) -> Mapping[str, float]:
+    """Mean, 5th and 95th centile of embedding norms (N,), and the share of them outside MagFace's range."""
+    low, high = np.quantile(norms.numpy(), [0.05, 0.95])
+    return {
+        "norm_mean": float(norms.mean()),
+        "norm_low": float(low),
+        "norm_high": float(high),
+        "clamped": float(clamped.float().mean()),
+    }

@@ -1,0 +1,150 @@
+"""The maps of a session as one OpenEXR file: written and read here, and nowhere else.
+
+Channels: ``normal.X``, ``normal.Y``, ``normal.Z``, ``albedo`` and ``mask`` in half, ``depth`` in float, zip-compressed
+scan lines. Text attributes (solver, lights, landmarks ...) are kept in the header under the prefix ``psface.``, so that
+no name of theirs can meet one of OpenEXR's own. The same maps give the same bytes.
+
+    y up                      normal (H, W, 3) unit, camera frame; 0 outside the mask
+    |                         albedo (H, W) >= 0, in units of the frames (1 = white at strength 1)
+    |___ x right              depth  (H, W) height towards the camera, in pixels, zero mean inside the mask
+   /                          mask   (H, W) True on the face
+  z towards the camera        rows run down: d(depth)/d(row) = -dz/dy
+
+References: OpenEXR file layout, https://openexr.com/en/latest/OpenEXRFileLayout.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+
+from pipeline.errors import Rejected
+from pipeline.tables import write_atomic
+
+PREFIX = "psface."
+CHANNELS = ("normal.X", "normal.Y", "normal.Z", "albedo", "depth", "mask")
+MAGIC = b"\x76\x2f\x31\x01"
+HALF_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass
+class Maps:
+    """What a session reconstructs to.
+
+    Attributes
+    ----------
+    normal : (H, W, 3) float32, unit inside the mask, camera frame (x right, y up, z to the camera).
+    albedo : (H, W) float32, >= 0.
+    depth : (H, W) float32, pixels towards the camera, zero mean inside the mask.
+    mask : (H, W) bool.
+    attributes : text by name, kept with the file.
+    """
+
+    normal: np.ndarray
+    albedo: np.ndarray
+    depth: np.ndarray
+    mask: np.ndarray
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.normal.shape[:2]
+        if self.normal.shape != (*shape, 3):
+            raise ValueError(f"normal: expected (H, W, 3), got {self.normal.shape}")
+        for name in ("albedo", "depth", "mask"):
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name}: expected {shape} as the normals have, got {getattr(self, name).shape}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.mask.shape
+        return height, width
+
+
+def write_maps(path: str | Path, maps: Maps) -> None:
+    """Write maps as one OpenEXR file, whole or not at all.
+
+    Parameters
+    ----------
+    path : the file; its folder is made where it is missing.
+    maps : finite values; albedo beyond the range of half (65504) is clipped to it.
+
+    Raises
+    ------
+    ValueError : a map holds a value that is not finite, which no stage may hand on.
+    """
+    path = Path(path)
+    for name in ("normal", "albedo", "depth"):
+        if not np.isfinite(getattr(maps, name)).all():
+            raise ValueError(f"{path}: {name} holds values that are not finite")
+    layers = {
+        **{f"normal.{axis}": _half(maps.normal[..., i]) for i, axis in enumerate("XYZ")},
+        "albedo": _half(maps.albedo),
+        "depth": np.ascontiguousarray(maps.depth, dtype=np.float32),
+        "mask": _half(maps.mask),
+    }
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    header |= {PREFIX + name: str(text) for name, text in sorted(maps.attributes.items())}
+    write_atomic(path, lambda beside: OpenEXR.File(header, layers).write(str(beside)))
+
+
+def read_maps(path: str | Path) -> Maps:
+    """Read maps written by :func:`write_maps`.
+
+    Returns
+    -------
+    Maps : normals are made unit again after their rounding to half; outside the mask they stay zero.
+
+    Raises
+    ------
+    Rejected : the file is missing, is no OpenEXR file, is cut short, or lacks one of the channels.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise Rejected(f"{path}: cannot be read ({error.strerror or error})") from error
+    if magic != MAGIC:
+        raise Rejected(f"{path}: not an OpenEXR file; maps are written by `psface reconstruct` and `psface maps`")
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as exr:
+            header = dict(exr.header())  # the file's own is emptied when it closes
+            layers = {name: channel.pixels for name, channel in exr.channels().items()}
+    except (RuntimeError, ValueError, OSError) as error:
+        raise Rejected(f"{path}: a damaged OpenEXR file ({' '.join(str(error).split())})") from error
+    missing = [name for name in CHANNELS if name not in layers]
+    if missing:
+        raise Rejected(f"{path}: not maps of a session: no channel {', '.join(missing)} (it has {', '.join(layers)})")
+    normal = np.stack([layers[f"normal.{axis}"].astype(np.float32) for axis in "XYZ"], axis=-1)
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    return Maps(
+        normal=np.divide(normal, length, out=np.zeros_like(normal), where=length > 0),
+        albedo=layers["albedo"].astype(np.float32),
+        depth=layers["depth"].astype(np.float32),
+        mask=layers["mask"] > 0.5,
+        attributes={k.removeprefix(PREFIX): str(v) for k, v in header.items() if k.startswith(PREFIX)},
+    )
+
+
+def read_attributes(path: str | Path) -> dict[str, str]:
+    """The text attributes of maps, from the file's header alone.
+
+    Raises
+    ------
+    Rejected : the file is missing or is no OpenEXR file.
+    """
+    try:
+        with OpenEXR.File(str(path), header_only=True) as exr:
+            header = dict(exr.header())  # the binding empties its own when the file is closed
+    except (RuntimeError, ValueError, OSError) as error:
+        raise Rejected(f"{path}: not an OpenEXR file that can be read ({' '.join(str(error).split())})") from error
+    return {k.removeprefix(PREFIX): str(v) for k, v in header.items() if k.startswith(PREFIX)}
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    clipped = np.clip(values.astype(np.float32), -HALF_MAX, HALF_MAX)
+    return np.ascontiguousarray(clipped.astype(np.float16))

@@ -1,0 +1,119 @@
+"""What a network is fitted on: faces of a split with their subjects, labels and weights, in memory where they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.attributes import ATTRIBUTES, classes, labels
+from pipeline.errors import UserError
+from pipeline.faces import Faces, preprocess
+from pipeline.tables import read_parquet
+
+HELD = 2**31  # bytes of faces held ready in memory; beyond that they are read and prepared batch by batch
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sessions of a split that have a face.
+
+    Attributes
+    ----------
+    session : ndarray (N,) of str
+    subject : ndarray (N,) of str
+    row : ndarray (N,) int
+        Rows in the packed faces.
+    labels : dict of ndarray (N,) int
+        By attribute, in the vocabulary; -1 where missing.
+    weight : ndarray (N,) float32
+        From balancing; 1 elsewhere.
+    """
+
+    session: np.ndarray
+    subject: np.ndarray
+    row: np.ndarray
+    labels: dict[str, np.ndarray]
+    weight: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def counts(self, name: str, vocabulary: str) -> list[int]:
+        """How many sessions have each class of an attribute."""
+        known = self.labels[name][self.labels[name] >= 0]
+        return np.bincount(known, minlength=len(classes(name, vocabulary))).tolist()
+
+
+def read_samples(
+    split: str, *, faces: Faces, sessions: str | Path, splits: str | Path, attributes: Sequence[str], vocabulary: str
+) -> Samples:
+    """The sessions of a split that are kept and have a face, sorted by id.
+
+    Raises
+    ------
+    UserError
+        None is left, or the tables do not belong together.
+    """
+    table = read_parquet(splits, made_by="balance")
+    table = table[(table["split"] == split) & table["keep"].astype(bool)]
+    known = read_parquet(sessions, made_by="ingest").set_index("id")
+    missing = table.loc[~table["session"].isin(known.index), "session"]
+    if len(missing):
+        raise UserError(f"{splits}: session {missing.iloc[0]} is not in {sessions}: run `psface balance` again")
+    table = table.assign(row=faces.rows_for(table["session"].tolist())).query("row >= 0").sort_values("session")
+    if table.empty:
+        raise UserError(
+            f"{splits}: no session of the {split} split has a face in {faces.folder}; "
+            "see the reasons in its index, or change balance's shares"
+        )
+    codes = known.loc[table["session"]]
+    return Samples(
+        session=table["session"].to_numpy(dtype=str),
+        subject=table["subject"].to_numpy(dtype=str),
+        row=table["row"].to_numpy(dtype=int),
+        labels={name: labels(name, codes[name].to_numpy(dtype=np.int64, copy=True), vocabulary) for name in ATTRIBUTES if name in attributes},
+        weight=table["weight"].to_numpy(dtype=np.float32, copy=True),
+    )
+
+
+class FaceStore:
+    """Preprocessed faces of samples by modality: all in memory where they fit, else read batch by batch.
+
+    Parameters
+    ----------
+    faces : Faces
+    modalities : sequence of str
+    rows : ndarray (N,) int
+        Rows in the packed arrays.
+    """
+
+    def __init__(self, faces: Faces, modalities: Sequence[str], rows: np.ndarray, *, held: int = HELD) -> None:
+        self.rows, self.mask = rows, faces.mask()
+        self.arrays = {name: faces.array(name) for name in modalities}
+        size = 4 * len(rows) * sum(int(np.prod(array.shape[1:])) for array in self.arrays.values())
+        self.held = self._prepared(np.arange(len(rows))) if size <= held else None
+
+    def take(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """Faces (B, C, H, W) float32 by modality, of samples by index."""
+        if self.held is None:
+            return self._prepared(indices)
+        chosen = torch.from_numpy(np.asarray(indices))
+        return {name: faces[chosen] for name, faces in self.held.items()}
+
+    def all(self) -> Mapping[str, Tensor]:
+        """All faces, in the order of the samples."""
+        return self.held if self.held is not None else self._prepared(np.arange(len(self.rows)))
+
+    def _prepared(self, indices: np.ndarray) -> dict[str, Tensor]:
+        """Read and prepare in chunks: a chunk's raw values are all that is in memory beside the result."""
+        chunks = np.array_split(self.rows[indices], max(1, -(-len(indices) // CHUNK)))
+        return {
+            name: torch.cat([torch.from_numpy(preprocess(array[rows], self.mask[rows], name)) for rows in chunks])
+            for name, array in self.arrays.items()
+        }

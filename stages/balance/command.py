@@ -1,0 +1,109 @@
+"""`psface balance`: subjects into splits, the training split undersampled, and what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+
+from pipeline.attributes import ATTRIBUTES
+from pipeline.errors import UserError
+from pipeline.params import Balance, section
+from pipeline.progress import wrote
+from pipeline.sessions import read_sessions, sessions_frame
+from pipeline.tables import read_parquet, write_csv, write_parquet
+from stages.balance.methods import balance
+from stages.balance.program import Problem
+from stages.balance.splits import roles, split_subjects
+from stages.balance.summary import before_after, cost, draw_before_after
+
+COLUMNS = ["session", "subject", "split", "keep", "weight", "role"]
+
+
+@click.command("balance")
+@click.option("--params", "params_path", default="params.yaml", show_default=True, help="The parameters.")
+@click.option("--sessions", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
+@click.option("--faces", default="data/faces/index.parquet", show_default=True, help="The table of faces.")
+@click.option("--out", default="data/splits.parquet", show_default=True, help="The splits.")
+@click.option("--summary", default="data/balance", show_default=True, help="Folder of the tables and the figure.")
+def command(params_path: str, sessions: str, faces: str, out: str, summary: str) -> None:
+    """Split the subjects and balance the training split.
+
+    Sessions with a face go to train, validation or test with their subject; of training, as many are kept as leave the
+    rarer class of each attribute its minimum share. Prints what other minimum shares would cost.
+    """
+    params = section(params_path, "balance", Balance)
+    table = usable(sessions, faces)
+    splits, notes = assign(table, params)
+    problem = training(splits, params)
+    costs = cost(problem, seed=params.seed, time_limit=params.time_limit)
+    classes = before_after(splits)
+    folder = Path(summary)
+    write_csv(folder / "before_after.csv", classes)
+    write_csv(folder / "cost.csv", costs)
+    draw_before_after(folder / "before_after.png", classes, params.minimum_share)
+    write_parquet(out, splits[COLUMNS])
+    if len(costs):
+        click.echo("sessions and subjects kept for training, by minimum share:\n" + costs.to_string(index=False))
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    train = splits["split"] == "train"
+    counts = ", ".join(
+        f"{n} {name}"
+        for name in ("train", "validation", "test")
+        if (n := splits.loc[splits["split"] == name, "subject"].nunique())
+    )
+    wrote(
+        out,
+        folder,
+        note=f"subjects: {counts}; {int((train & splits['keep']).sum())} of {int(train.sum())} training "
+        f"sessions kept by {params.method}",
+    )
+
+
+def usable(sessions: str, faces: str) -> pd.DataFrame:
+    """A row a session that has a face, by id: session, subject, and the attributes' codes.
+
+    Raises
+    ------
+    UserError
+        No session has a face.
+    """
+    table = sessions_frame(read_sessions(sessions)).drop(columns="session").rename(columns={"id": "session"})
+    index = read_parquet(faces, made_by="crop")
+    table = table[table["session"].isin(index.loc[index["row"] >= 0, "session"])]
+    if table.empty:
+        raise UserError(f"{faces}: no session of {sessions} has a face; see its column reason")
+    return table[["session", "subject", *ATTRIBUTES]].reset_index(drop=True)
+
+
+def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str]]:
+    """The table with split, keep, weight and role, and what the user should hear."""
+    train_share = 1 - params.validation - params.test
+    shares = {"train": 0 if train_share < 1e-9 else train_share, "validation": params.validation, "test": params.test}
+    table = table.assign(
+        split=table["subject"].map(split_subjects(table, shares, seed=params.seed)), keep=True, weight=1.0,
+        role=roles(table, seed=params.seed),
+    )  # fmt: skip
+    train = (table["split"] == "train").to_numpy()
+    problem = training(table, params)
+    done = balance(problem, params.method, params.minimum_share, seed=params.seed, time_limit=params.time_limit)
+    table.loc[train, "role"] = ""
+    table.loc[train, "keep"] = done.keep
+    table.loc[train, "weight"] = done.weight
+    return table, done.notes
+
+
+def training(table: pd.DataFrame, params: Balance) -> Problem:
+    """The training sessions of a table with splits, as a problem."""
+    train = table[table["split"] == "train"]
+    labels = [ATTRIBUTES[name].to_binary(train[name].to_numpy()) for name in params.attributes]
+    return Problem(
+        subjects=np.unique(train["subject"].to_numpy(str), return_inverse=True)[1],
+        labels=np.stack(labels, axis=1) if labels else np.empty((len(train), 0), dtype=int),
+        names=params.attributes,
+        cap=params.cap,
+        floor=params.floor,
+    )

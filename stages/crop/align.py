@@ -1,0 +1,110 @@
+"""A session's maps and frames as one aligned face: each by the same transform, its vectors and scale with it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import Rejected
+from pipeline.geometry import arcface_template, estimate_similarity, move_points, warp_map
+from pipeline.images import read_frame
+from pipeline.lights import to_angles
+from pipeline.maps import Maps
+from pipeline.sessions import Session
+from stages.crop.looks import eye_distance
+
+LEAST_COVERED = 0.1  # of the aligned face that its maps must cover to be of use
+
+
+def read_frames(session: Session) -> np.ndarray:
+    """The frames of a session, (k, H, W) float32.
+
+    Raises
+    ------
+    Rejected
+        A frame cannot be read, or their sizes differ.
+    """
+    frames = [read_frame(path) for path in session.frames]
+    if len({f.shape for f in frames}) > 1:
+        sizes = ", ".join(sorted({f"{f.shape[1]}x{f.shape[0]}" for f in frames}))
+        raise Rejected(f"frames differ in size: {sizes}")
+    return np.stack(frames)
+
+
+def light_order(lights: np.ndarray) -> np.ndarray:
+    """Indices that sort (k, 3) lights by azimuth in [0, 360), then zenith, each rounded to a degree.
+
+    The same flash has the same channel in all sessions of a rig, in whatever order the frames were taken.
+    """
+    zenith, azimuth = to_angles(lights)
+    return np.lexsort((np.rint(zenith), np.rint(azimuth) % 360))
+
+
+def drawn_frame(session: str, count: int, seed: int) -> int:
+    """Which frame stands for a session in the modality ``frame``: a draw by its id and the seed alone."""
+    return int(np.random.default_rng([seed, zlib.crc32(session.encode())]).integers(count))
+
+
+def alignment(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The similarity (2, 3) that takes landmarks (5, 2) of a frame nearest to the template of an aligned face."""
+    return estimate_similarity(landmarks, arcface_template(size))
+
+
+def cut_face(
+    maps: Maps, frames: np.ndarray, landmarks: np.ndarray, *, size: int, order: Sequence[int] | np.ndarray, drawn: int
+) -> dict[str, np.ndarray]:
+    """The aligned face of a session.
+
+    Parameters
+    ----------
+    maps : Maps
+        (H, W) maps of the session.
+    frames : (k, H, W) float32
+        Its photographs.
+    landmarks : (5, 2)
+        In the pixels of both.
+    order : k indices
+        The frames' order as channels of ``frames``.
+    drawn : int
+        The frame that becomes ``frame``.
+
+    Returns
+    -------
+    dict of (size, size, C) float16 by modality, and ``mask`` (size, size) uint8
+        Normals are unit vectors, turned as the image was; depth is in distances of the eyes with zero mean inside the
+        mask; these and albedo are 0 outside the mask. Frames are as photographed.
+
+    Raises
+    ------
+    Rejected
+        Frames and maps differ in size, or the maps cover less than a tenth of the face.
+    """
+    if frames.shape[1:] != maps.shape:
+        raise Rejected(f"frames are {frames.shape[1:]} px, maps {maps.shape} px: run `psface reconstruct` again")
+    matrix = alignment(landmarks, size)
+    mask = warp_map("mask", maps.mask, matrix, size)
+    if mask.mean() < LEAST_COVERED:
+        raise Rejected(f"the maps cover {mask.mean():.0%} of the face")
+    normal = warp_map("normal", maps.normal, matrix, size, mask=maps.mask)
+    albedo = warp_map("albedo", maps.albedo, matrix, size, mask=maps.mask)
+    depth = warp_map("depth", maps.depth, matrix, size, mask=maps.mask)
+    depth = (depth - depth[mask].mean()) / eye_distance(move_points(landmarks, matrix))
+    photographs = warp_map("frame", frames.transpose(1, 2, 0), matrix, size)
+    values = {
+        "normal": np.where(mask[..., None], normal, 0),
+        "albedo": np.where(mask, albedo, 0)[..., None],
+        "depth": np.where(mask, depth, 0)[..., None],
+        "frame": photographs[..., [drawn]],
+        "frames": photographs[..., order],
+    }
+    limit = float(np.finfo(np.float16).max)
+    packed = {name: np.clip(value, -limit, limit).astype(np.float16) for name, value in values.items()}
+    return {**packed, "mask": mask.astype(np.uint8)}
+
+
+def maps_path(folder: Path, session: str) -> Path:
+    """Where `reconstruct` writes the maps of a session."""
+    return folder / f"{session}.exr"

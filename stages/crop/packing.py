@@ -1,0 +1,230 @@
+"""All sessions' faces as packed arrays: found in batches, cut in parallel, written straight into the files.
+
+Work in progress survives a kill: `sightings.jsonl` holds a line a session that was looked at, and is taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline.errors import PsfaceError, Rejected, UserError
+from pipeline.faces import MODALITIES
+from pipeline.geometry import scale_of
+from pipeline.maps import read_maps
+from pipeline.parallel import imap_sessions
+from pipeline.params import Crop
+from pipeline.sessions import Session
+from pipeline.tables import write_parquet
+from stages.crop.align import alignment, cut_face, drawn_frame, light_order, maps_path, read_frames
+from stages.crop.looks import Sighting, eye_distance, find_faces
+
+BATCH = 16  # sessions that are looked at together
+NO_MAPS = "no maps: not reconstructed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A face to cut: its session, its landmarks, its row in the arrays."""
+
+    session: Session
+    landmarks: np.ndarray
+    row: int
+
+
+def pack_faces(
+    sessions: Sequence[Session], maps: Path, work: Path, params: Crop, *, jobs: int, device: str = "cpu"
+) -> pd.DataFrame:
+    """Find, align and pack the faces of all sessions that have maps.
+
+    Parameters
+    ----------
+    maps : Path
+        Folder of the maps.
+    work : Path
+        Scratch folder; the arrays and the index come to lie in its ``faces/``.
+
+    Returns
+    -------
+    DataFrame
+        The index, a row a session, sorted by session.
+
+    Raises
+    ------
+    UserError
+        No session has maps, or sessions differ in their number of frames.
+    PsfaceError
+        No face was found at all.
+    """
+    ready = [s for s in sessions if maps_path(maps, s.id).is_file()]
+    if not ready:
+        raise UserError(f"none of {len(sessions)} sessions has maps in {maps}: run `psface reconstruct` first")
+    count = frame_count(ready)
+    seen = look_at(ready, work / "sightings.jsonl", params, jobs=jobs, device=device)
+    found = [s for s in ready if seen[s.id].landmarks is not None]
+    tasks = [Job(s, np.asarray(seen[s.id].landmarks), row) for row, s in enumerate(found)]
+    faces = work / "faces"
+    faces.mkdir(exist_ok=True)
+    _create(faces, len(tasks), count, params.size)
+    cut = partial(_cut_into, maps=maps, faces=faces, params=params)
+    results = list(imap_sessions(cut, tasks, jobs=jobs, label="crop: cutting faces"))
+    failed = {t.session.id: str(r) for t, r in zip(tasks, results, strict=True) if isinstance(r, Rejected)}
+    tasks = _keep(faces, [t for t in tasks if t.session.id not in failed], len(tasks))
+    seen |= {s.id: Sighting(None, 0.0, 0, NO_MAPS) for s in sessions if s.id not in seen}
+    index = _index(sessions, seen, failed, {t.session.id: t for t in tasks}, params)
+    if not tasks:
+        reason, times = Counter(index["reason"]).most_common(1)[0]
+        raise PsfaceError(f"no face in any of {len(ready)} sessions; the commonest reason, {times} times: {reason}")
+    write_parquet(faces / "index.parquet", index)
+    return index
+
+
+def frame_count(sessions: Sequence[Session]) -> int:
+    """How many frames each session has.
+
+    Raises
+    ------
+    UserError
+        They differ, and cannot be the channels of one array.
+    """
+    counts = Counter(len(s.frames) for s in sessions)
+    usual = counts.most_common(1)[0][0]
+    odd = [f"{s.id} ({len(s.frames)})" for s in sessions if len(s.frames) != usual]
+    if odd:
+        named = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
+        raise UserError(f"sessions must agree in their number of frames: most have {usual}, but not {named}")
+    return usual
+
+
+def look_at(
+    sessions: Sequence[Session], path: Path, params: Crop, *, jobs: int, device: str = "cpu"
+) -> dict[str, Sighting]:
+    """What was seen of each session by id; what an interrupted run has seen is read from ``path``."""
+    seen = dict(_read_sightings(path))
+    batches = [sessions[i : i + BATCH] for i in range(0, len(sessions), BATCH)]
+    waiting = [batch for batch in batches if any(s.id not in seen for s in batch)]
+    look = partial(_look, params=params, device=device)
+    label = f"crop: looking for faces ({BATCH} sessions a step)"
+    with path.open("a", encoding="utf-8") as file:
+        results = imap_sessions(look, waiting, jobs=jobs if device == "cpu" else 1, label=label)
+        for batch, sightings in zip(waiting, results, strict=True):
+            assert not isinstance(sightings, Rejected)
+            for session, sighting in zip(batch, sightings, strict=True):
+                seen[session.id] = sighting
+                file.write(_line(session.id, sighting))
+            file.flush()
+    return {s.id: seen[s.id] for s in sessions}
+
+
+def _look(batch: Sequence[Session], *, params: Crop, device: str) -> list[Sighting]:
+    """Look at a batch, on one thread: the last bits of a sum depend on how many share it."""
+    images: dict[int, np.ndarray] = {}
+    sightings: dict[int, Sighting] = {}
+    for i, session in enumerate(batch):
+        try:
+            images[i] = read_frames(session).mean(axis=0)
+        except Rejected as reason:
+            sightings[i] = Sighting(None, 0.0, 0, str(reason))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = find_faces(
+            list(images.values()),
+            border=params.border,
+            min_face=params.min_face,
+            confidence=params.confidence,
+            device=device,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    sightings |= dict(zip(images, found, strict=True))
+    return [sightings[i] for i in range(len(batch))]
+
+
+def _line(session: str, sighting: Sighting) -> str:
+    points = None if sighting.landmarks is None else sighting.landmarks.astype(float).tolist()
+    return json.dumps([session, points, sighting.score, sighting.n_faces, sighting.reason]) + "\n"
+
+
+def _read_sightings(path: Path) -> Iterator[tuple[str, Sighting]]:
+    """Lines that were written whole."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if text and not text.endswith("\n"):  # a kill cut the last line: what follows must not run on from it
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text, encoding="utf-8")
+    for line in text.splitlines():
+        session, points, score, n_faces, reason = json.loads(line)
+        yield session, Sighting(None if points is None else np.array(points, np.float32), score, n_faces, reason)
+
+
+def _create(faces: Path, rows: int, frames: int, size: int) -> None:
+    channels = {"normal": 3, "frames": frames}
+    for name in MODALITIES:
+        shape = (rows, size, size, channels.get(name, 1))
+        np.lib.format.open_memmap(faces / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape)
+    np.lib.format.open_memmap(faces / "mask.npy", mode="w+", dtype=np.uint8, shape=(rows, size, size))
+
+
+def _cut_into(job: Job, *, maps: Path, faces: Path, params: Crop) -> None:
+    """Cut one face and write it to its row of each array; workers write to different rows."""
+    session = job.session
+    arrays = cut_face(
+        read_maps(maps_path(maps, session.id)),
+        read_frames(session),
+        job.landmarks,
+        size=params.size,
+        order=light_order(session.lights),
+        drawn=drawn_frame(session.id, len(session.frames), params.seed),
+    )
+    for name, values in arrays.items():
+        np.lib.format.open_memmap(faces / f"{name}.npy", mode="r+")[job.row] = values
+
+
+def _keep(faces: Path, tasks: list[Job], rows: int) -> list[Job]:
+    """Close the gaps that faces which could not be cut have left in the arrays."""
+    if len(tasks) < rows:
+        for name in (*MODALITIES, "mask"):
+            path = faces / f"{name}.npy"
+            whole = np.load(path, mmap_mode="r")
+            beside = path.with_suffix(".part")
+            kept = np.lib.format.open_memmap(beside, mode="w+", dtype=whole.dtype, shape=(len(tasks), *whole.shape[1:]))
+            for row, task in enumerate(tasks):
+                kept[row] = whole[task.row]
+            kept.flush()
+            beside.replace(path)
+    return [Job(t.session, t.landmarks, row) for row, t in enumerate(tasks)]
+
+
+def _index(
+    sessions: Sequence[Session], seen: dict[str, Sighting], failed: dict[str, str], cut: dict[str, Job], params: Crop
+) -> pd.DataFrame:
+    """A row a session; landmarks, matrix and eye distance are empty or 0 where there is no face."""
+    rows = []
+    for s in sorted(sessions, key=lambda s: s.id):
+        sighting, task = seen[s.id], cut.get(s.id)
+        points = np.empty((0, 2), np.float32) if task is None else task.landmarks
+        matrix = np.empty(0) if task is None else alignment(points, params.size)
+        rows.append(
+            {
+                "session": s.id,
+                "subject": s.subject,
+                "row": -1 if task is None else task.row,
+                "reason": failed.get(s.id, sighting.reason),
+                "n_faces": sighting.n_faces,
+                "score": sighting.score,
+                "landmarks": points.ravel().astype(np.float32).tolist(),
+                "matrix": matrix.ravel().tolist(),
+                "eye_distance": 0.0 if task is None else eye_distance(points),
+                "scale": 0.0 if task is None else scale_of(matrix),
+                "frame": -1 if task is None else drawn_frame(s.id, len(s.frames), params.seed),
+            }
+        )
+    return pd.DataFrame(rows)

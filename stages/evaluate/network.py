@@ -1,0 +1,55 @@
+"""A trained run, loaded and run over faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import create_model
+from models.embedding import embed
+from pipeline.contract import Contract, load_run
+from pipeline.errors import UserError
+from pipeline.faces import mirror
+
+BATCH = 64
+
+
+def load_network(folder: Path) -> tuple[Contract, torch.nn.Module]:
+    """A run's contract and its network with its weights.
+
+    Raises
+    ------
+    UserError
+        One line, where the folder holds no run that this version can load.
+    """
+    contract, state = load_run(folder)
+    try:
+        network = create_model(contract.network.name, **contract.network.kwargs)
+        network.load_state_dict(state)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{folder}: its weights do not fit the network of this version ({reason}): retrain it"
+        ) from error
+    return contract, network
+
+
+def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Embeddings of N faces, each averaged with that of its mirror image, and the probabilities of their attributes.
+
+    Parameters
+    ----------
+    network
+        Sees the modalities of `inputs`.
+    inputs
+        By modality, (N, C, H, W) float32, preprocessed.
+
+    Returns
+    -------
+    (N, D) float32, and by attribute (N, classes).
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return embed(network.to(device), inputs, batch_size=BATCH, device=device, mirror=mirror)

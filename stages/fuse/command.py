@@ -1,0 +1,71 @@
+"""`psface fuse NAME`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline import params as parameters
+
+
+@click.command()
+@click.argument("name")
+@click.option("--faces", type=click.Path(path_type=Path), default="data/faces", show_default=True, help="Packed faces.")
+@click.option(
+    "--sessions", type=click.Path(path_type=Path), default="data/sessions.parquet", show_default=True, help="Labels."
+)
+@click.option(
+    "--splits", type=click.Path(path_type=Path), default="data/splits.parquet", show_default=True, help="Splits."
+)
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of the trained runs."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the fused run.  [default: RUNS/NAME/train]")
+@click.option("--params", type=click.Path(path_type=Path), default="params.yaml", show_default=True, help="Parameters.")
+def command(
+    name: str, faces: Path, sessions: Path, splits: Path, runs: Path, output: Path | None, params: Path
+) -> None:
+    """Fuse the trained runs of two or three modalities, as `fuse.NAME` in the parameters lists them.
+
+    The branches stay as they were trained. What is fitted on top of them is kept only where it raises the AUC over the
+    pairs of validation sessions.
+    """
+    settings = parameters.section(params, "fuse", parameters.Fuse, name)
+
+    from pipeline.contract import load_run, save_run
+    from pipeline.faces import Faces
+    from pipeline.progress import wrote
+    from pipeline.samples import FaceStore, read_samples
+    from pipeline.tables import write_json
+    from pipeline.work import StageWork, key_of
+    from stages.fuse.fit import Fuser
+
+    trained = {modality: load_run(runs / modality / "train") for modality in settings.modalities}
+    contract = trained[settings.modalities[0]][0]
+    packed = Faces(faces)
+    train, validation = (
+        read_samples(
+            split,
+            faces=packed,
+            sessions=sessions,
+            splits=splits,
+            attributes=list(contract.attributes),
+            vocabulary=contract.vocabulary,
+        )
+        for split in ("train", "validation")
+    )
+    stores = (
+        FaceStore(packed, settings.modalities, train.row),
+        FaceStore(packed, settings.modalities, validation.row),
+    )
+    target = output or runs / name / "train"
+    with StageWork(f"fuse/{name}", key=key_of(name, settings, str(target))) as work:
+        fused = Fuser(name, settings, trained, train, validation, stores).fit()
+        result = work.dir / "result"
+        save_run(result, fused.contract, fused.state)
+        fused.history.write(result / "history.csv")
+        fused.history.draw(result / "curves.png", name)
+        write_json(result / "validation.json", fused.validation)
+        work.publish(result, target)
+    wrote(target, note=f"validation AUC {fused.validation['auc']:.4f}")

@@ -1,0 +1,69 @@
+"""Checks of a session before any work is spent on it: its labels against what is kept, its files by their headers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.attributes import ATTRIBUTES, MISSING
+from pipeline.errors import Rejected
+from pipeline.images import frame_size
+from pipeline.params import Ingest
+from pipeline.sessions import Session
+
+
+def check_session(session: Session, params: Ingest) -> Session:
+    """The session if it can be used; without its ambient photograph where that does not fit the frames.
+
+    Raises
+    ------
+    Rejected
+        A filter leaves it out, a frame is missing, empty or no image, or the frames differ in size.
+    """
+    check_filters(session, params)
+    sizes = [_size(frame) for frame in session.frames]
+    for frame, size in zip(session.frames, sizes, strict=True):
+        if size != sizes[0]:
+            raise Rejected(f"frames differ in size: {_named(session.frames[0], sizes[0])}, {_named(frame, size)}")
+    if session.ambient is not None and not _fits(session.ambient, sizes[0]):
+        return replace(session, ambient=None)
+    return session
+
+
+def check_filters(session: Session, params: Ingest) -> None:
+    """Raise `Rejected` where quality, occlusion or pose is not among those kept; an unknown label passes."""
+    if session.quality and session.quality not in params.quality:
+        raise Rejected(f"filtered: quality {session.quality} (kept: {', '.join(params.quality)})")
+    if session.occlusion and not params.occluded:
+        raise Rejected(f"filtered: occlusion {session.occlusion}")
+    if session.pose != MISSING:
+        pose = ATTRIBUTES["pose"].classes[session.pose]
+        if int(pose) not in params.poses:
+            raise Rejected(f"filtered: pose {pose} (kept: {', '.join(map(str, params.poses))})")
+
+
+def _size(path: str) -> tuple[int, int]:
+    """(height, width) of a frame; an error names the file alone, since the session is known."""
+    file = Path(path)
+    if not file.is_file():
+        raise Rejected(f"missing frame {file.name}")
+    if file.stat().st_size == 0:
+        raise Rejected(f"{file.name} is empty (0 bytes)")
+    try:
+        height, width = frame_size(file)
+    except Rejected:
+        raise Rejected(f"{file.name} is not an image that can be read") from None
+    if height < 1 or width < 1:
+        raise Rejected(f"{file.name} has no pixels ({width} x {height})")
+    return height, width
+
+
+def _fits(ambient: str, size: tuple[int, int]) -> bool:
+    try:
+        return _size(ambient) == size
+    except Rejected:
+        return False
+
+
+def _named(path: str, size: tuple[int, int]) -> str:
+    return f"{Path(path).name} {size[1]} x {size[0]}"

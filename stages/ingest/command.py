@@ -1,0 +1,107 @@
+"""`psface ingest`: a data set becomes a table of sessions; what cannot be used is listed with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from pipeline.errors import Rejected, UserError
+from pipeline.parallel import map_sessions
+from pipeline.params import Ingest, section
+from pipeline.progress import wrote
+from pipeline.sessions import Session, write_sessions
+from pipeline.tables import write_csv
+from stages.ingest.checks import check_session
+from stages.ingest.readers import Note, Refusal, find_reader
+
+
+@click.command("ingest")
+@click.option("--params", "params_path", default="params.yaml", show_default=True, help="The parameters.")
+@click.option("--out", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
+@click.option("--rejected", default="data/rejected.csv", show_default=True, help="What cannot be used, and why.")
+@click.option("--jobs", default=1, show_default=True, help="Processes; -1 for all cores. It reads headers alone.")
+def command(params_path: str, out: str, rejected: str, jobs: int) -> None:
+    """Read a data set into a table of sessions.
+
+    Takes `ingest.source` (photoface, yaleb or folder) from `ingest.root` and writes a row a session: its frames, which
+    stay where they are, the lights, the labels. A session that cannot be used is listed with the reason; the others go
+    on.
+    """
+    params = section(params_path, "ingest", Ingest)
+    sessions, refusals, notes = ingest(params, jobs=jobs)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    write_csv(
+        rejected, pd.DataFrame([(r.id, "ingest", r.reason) for r in refusals], columns=["session", "stage", "reason"])
+    )
+    if not sessions:
+        raise UserError(
+            f"{params.root}: none of {len(refusals)} sessions can be used, such as {refusals[0].id}: "
+            f"{refusals[0].reason}; {rejected} lists them"
+        )
+    write_sessions(out, sessions)
+    subjects, rigs = len({s.subject for s in sessions}), len({s.rig for s in sessions})
+    wrote(
+        out,
+        rejected,
+        note=f"{_count(len(sessions), 'session')} of {_count(subjects, 'subject')} under "
+        f"{_count(rigs, 'rig')}; {len(refusals)} rejected{_why(refusals)}",
+    )
+
+
+def ingest(params: Ingest, *, jobs: int) -> tuple[list[Session], list[Refusal], list[str]]:
+    """Read and check a data set.
+
+    Returns
+    -------
+    sessions : list of Session
+        Those that can be used, by id.
+    refusals : list of Refusal
+        The others, by id.
+    notes : list of str
+        What the user should hear.
+
+    Raises
+    ------
+    UserError
+        The root is missing, or holds no such data set; two sessions share an id.
+    """
+    root = workspace_path(params.root)
+    if not root.is_dir():
+        raise UserError(f"{params.root}: no such folder; set ingest.root to the data set's")
+    found = list(find_reader(params.source)(root, params))
+    read = sorted((item for item in found if isinstance(item, Session)), key=lambda s: s.id)
+    notes = [item.text for item in found if isinstance(item, Note)]
+    refusals = [item for item in found if isinstance(item, Refusal)]
+    checked = map_sessions(partial(check_session, params=params), read, jobs=jobs, label="ingest")
+    refusals += [Refusal(s.id, str(c)) for s, c in zip(read, checked, strict=True) if isinstance(c, Rejected)]
+    sessions = [c for c in checked if isinstance(c, Session)]
+    dropped = sum(
+        before.ambient is not None and isinstance(after, Session) and after.ambient is None
+        for before, after in zip(read, checked, strict=True)
+    )
+    if dropped:
+        notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
+    return sessions, sorted(refusals), notes
+
+
+def workspace_path(root: str) -> Path:
+    """The root as the workspace names it: relative where it lies below the workspace, symlinks kept as they are."""
+    path = Path(root)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return path.relative_to(Path.cwd())
+    return path
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _why(refusals: list[Refusal]) -> str:
+    """The commonest kinds of reason, by their first words."""
+    kinds = Counter(" ".join(r.reason.split(" (")[0].split()[:4]) for r in refusals)
+    return f": {', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3))}" if kinds else ""

@@ -1,0 +1,149 @@
+"""Reader of one's own sessions: frames in folders, and the light of each frame in a `lights.csv`.
+
+<root>/<subject>/<session>/*.{bmp,pgm,png,tif,exr,jpg}   the frames; `ambient.*` is the one without flash
+lights.csv    frame,x,y,z[,strength]: in the session's folder, else in the subject's, else in the root. A frame
+              is named by its file name, or by its path from the table; a name alone holds for every session
+labels.csv    optional, in the root: subject[,session] and any of rig, gender, spectacles, facial_hair, pose,
+              expression, age, quality, occlusion; a row without a session holds for all of the subject's
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.attributes import ATTRIBUTES, MISSING
+from pipeline.errors import Rejected, UserError
+from pipeline.lights import LightTable, check_lights, read_lights_csv
+from pipeline.params import Ingest
+from pipeline.sessions import Session
+from stages.ingest.photoface import NO_OCCLUSION, QUALITIES
+from stages.ingest.readers import Found, Note, Refusal, first_ambient, reader, rig_name, session_folders, visible
+
+LIGHTS = "lights.csv"
+LABELS = "labels.csv"
+COLUMNS = (*ATTRIBUTES, "age", "quality", "occlusion", "rig")
+
+
+@reader("folder")
+def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
+    """Yield the sessions of a folder of folders with lights.csv."""
+    tables: dict[Path, LightTable] = {}
+    labels = Labels.read(root / LABELS) if (root / LABELS).is_file() else Labels()
+    for folder in session_folders(root, f"its frames, and {LIGHTS} there or above"):
+        try:
+            yield read_session(root, folder, tables, labels)
+        except (Rejected, UserError) as reason:
+            yield Refusal(f"{folder.parent.name}/{folder.name}", str(reason))
+    if labels.strange:
+        yield Note(f"{root / LABELS}: {len(labels.strange)} labels are unknown words, such as {labels.strange[0]}")
+
+
+def read_session(root: Path, folder: Path, tables: dict[Path, LightTable], labels: Labels) -> Session:
+    """The session in one folder; ``tables`` keeps the lights.csv files that were read.
+
+    Raises
+    ------
+    Rejected, UserError
+        No lights.csv, a frame that it names is missing, the lights cannot be used.
+    """
+    place = next((p for p in (folder, folder.parent, root) if (p / LIGHTS).is_file()), None)
+    if place is None:
+        raise Rejected(f"no {LIGHTS} here, in the subject's folder or in {root}")
+    if place not in tables:
+        tables[place] = read_lights_csv(place / LIGHTS)
+    table = tables[place]
+    rows = [row for row, name in enumerate(table.frames) if _belongs(place, Path(name), folder)]
+    frames = [folder / Path(table.frames[row]).name for row in rows]
+    for frame in frames:
+        if not frame.is_file():
+            raise Rejected(f"missing frame {frame.name} (named in {place / LIGHTS})")
+    if len(set(frames)) < len(frames):
+        raise Rejected(f"{place / LIGHTS} names a frame of this session twice")
+    lights = check_lights(table.lights[rows], where=(place / LIGHTS).as_posix())
+    known = labels.of(folder.parent.name, folder.name)
+    return Session(
+        id=f"{folder.parent.name}/{folder.name}",
+        subject=folder.parent.name,
+        session=folder.name,
+        frames=tuple(frame.as_posix() for frame in frames),
+        ambient=first_ambient(visible(folder)),
+        lights=lights,
+        strengths=table.strengths[rows],
+        source="folder",
+        **{"rig": rig_name(lights), **known},  # type: ignore[arg-type]
+    )
+
+
+def _belongs(place: Path, name: Path, folder: Path) -> bool:
+    """Whether a frame named in the table at ``place`` is of a session: by a path into it, or by its name alone."""
+    return len(name.parts) == 1 or (place / name).parent == folder
+
+
+@dataclass
+class Labels:
+    """labels.csv: known labels by (subject, session), session "" for all of a subject's; and words not understood."""
+
+    rows: dict[tuple[str, str], dict[str, object]] = field(default_factory=dict)
+    strange: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Labels:
+        """Read the table.
+
+        Raises
+        ------
+        UserError
+            It has no column ``subject``, none that is known beside it, or a column that is not.
+        """
+        labels = cls()
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot be read as a table of labels") from error
+        table = csv.DictReader(lines, skipinitialspace=True)
+        columns = [name.strip() for name in table.fieldnames or ()]
+        unknown = [name for name in columns if name not in ("subject", "session", *COLUMNS)]
+        if "subject" not in columns or unknown:
+            fault = f"unknown column {unknown[0]}" if unknown else "no column subject"
+            raise UserError(f"{path}: {fault}; expected subject, session, {', '.join(COLUMNS)}")
+        for row in table:
+            cells = {str(name).strip(): (cell or "").strip() for name, cell in row.items() if isinstance(cell, str)}
+            labels._add(cells)
+        return labels
+
+    def _add(self, cells: dict[str, str]) -> None:
+        key = (cells.get("subject", ""), cells.get("session", ""))
+        known = self.rows.setdefault(key, {})
+        for name in COLUMNS:
+            word = cells.get(name, "")
+            if not word:
+                continue
+            value = _value(name, word)
+            if value is None:
+                self.strange.append(f"{name} = {word!r} of {'/'.join(filter(None, key))}")
+            else:
+                known[name] = value
+
+    def of(self, subject: str, session: str) -> dict[str, object]:
+        """The labels of a session; its own row goes before the subject's."""
+        return {**self.rows.get((subject, ""), {}), **self.rows.get((subject, session), {})}
+
+
+def _value(name: str, word: str) -> object | None:
+    """A cell as the session's field has it; None where the word is not understood."""
+    if name in ATTRIBUTES:
+        code = ATTRIBUTES[name].code(word)
+        return None if code == MISSING else code
+    if name == "age":
+        try:
+            return float(word)
+        except ValueError:
+            return None
+    if name == "quality":
+        return word.lower() if word.lower() in QUALITIES else None
+    if name == "occlusion":
+        return "" if word.lower() in NO_OCCLUSION else word.lower()
+    return word

@@ -1,0 +1,143 @@
+"""Reader of Photoface's layout, as published and as `psface simulate` writes it.
+
+    <root>/<subject>/<YYYY-MM-DD_hh-mm-ss>/  im0.bmp im1.bmp ...   the frames, one flash each
+                                             LightSource.m         zenith and azimuth of each flash
+                                             metadataII.txt        gender, spectacles, facial hair, pose, quality,
+                                                                   occlusion, emotion, and more: one line, commas
+                                             metadata.txt          eleven landmarks by hand (not needed here)
+                                             truth.exr             simulated only; its header knows the age
+                                             ambient.bmp           optional: no flash
+
+Source: S. Zafeiriou et al., "The Photoface database", CVPR Workshops 2011; S. Zafeiriou et al., "Face recognition and
+verification using photometric stereo: the Photoface database and a comprehensive evaluation", IEEE TIFS 8(1), 2013,
+doi:10.1109/TIFS.2012.2224109.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.attributes import ATTRIBUTES, MISSING
+from pipeline.errors import Rejected
+from pipeline.lights import check_lights, from_angles
+from pipeline.maps import read_attributes
+from pipeline.params import Ingest
+from pipeline.sessions import Session
+from stages.ingest.readers import Found, Refusal, first_ambient, reader, rig_name, session_folders, visible
+
+FRAME = re.compile(r"im(\d+)\.bmp", re.IGNORECASE)
+RIG = re.compile(r"^\s*%\s*rig\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+QUALITIES = ("ok", "blur", "dark")
+NO_OCCLUSION = ("", "-", "no", "none")
+
+
+@reader("photoface")
+def read_photoface(root: Path, params: Ingest) -> Iterator[Found]:
+    """Yield the sessions of a folder in Photoface's layout."""
+    for folder in session_folders(root, "im0.bmp, im1.bmp, ... and LightSource.m"):
+        try:
+            yield read_session(folder)
+        except Rejected as reason:
+            yield Refusal(f"{folder.parent.name}/{folder.name}", str(reason))
+
+
+def read_session(folder: Path) -> Session:
+    """The session in one folder.
+
+    Raises
+    ------
+    Rejected
+        A frame or the lights are missing, do not fit one another, or cannot be understood.
+    """
+    files = visible(folder)
+    named = {path.name.lower(): path for path in files}
+    if "lightsource.m" not in named:
+        raise Rejected("LightSource.m is missing")
+    text = _text(named["lightsource.m"])
+    lights = check_lights(parse_light_source(text), where="LightSource.m")
+    frames = {int(match[1]): path for path in files if (match := FRAME.fullmatch(path.name))}
+    for i in range(len(lights)):
+        if i not in frames:
+            raise Rejected(f"missing frame im{i}.bmp (LightSource.m has {len(lights)} lights)")
+    if len(frames) > len(lights):
+        raise Rejected(f"{len(frames)} frames, and LightSource.m has {len(lights)} lights")
+    rig = RIG.search(text)
+    metadata = parse_metadata(_text(named["metadataii.txt"])) if "metadataii.txt" in named else {}
+    return Session(
+        id=f"{folder.parent.name}/{folder.name}",
+        subject=folder.parent.name,
+        session=folder.name,
+        rig=rig[1] if rig else rig_name(lights),
+        frames=tuple(frames[i].as_posix() for i in range(len(lights))),
+        ambient=first_ambient(files),
+        lights=lights,
+        strengths=np.ones(len(lights)),
+        source="photoface",
+        age=_age(named.get("truth.exr")),
+        **metadata,  # type: ignore[arg-type]
+    )
+
+
+def parse_light_source(text: str) -> np.ndarray:
+    """Light directions (k, 3), unit, from the text of a ``LightSource.m``.
+
+    The last bracket is the matrix: a row of zeniths and a row of azimuths, or k rows of zenith and azimuth. Rows end at
+    ``;`` or at a line's end, numbers stand apart by commas or blanks, ``%`` begins a comment and ``...`` goes on in the
+    next line. Angles of at most 2 pi in magnitude throughout are radians, others degrees.
+
+    Raises
+    ------
+    Rejected
+        There is no such matrix.
+
+    >>> parse_light_source("s = [30 30 30; 0 120 240];").round(2).tolist()
+    [[0.5, 0.0, 0.87], [-0.25, 0.43, 0.87], [-0.25, -0.43, 0.87]]
+    """
+    code = re.sub(r"\.\.\.[^\n]*\n", " ", re.sub(r"%[^\n]*", "", text))
+    brackets = re.findall(r"\[([^\[\]]*)\]", code)
+    if not brackets:
+        raise Rejected("LightSource.m: no bracketed matrix of zeniths and azimuths")
+    rows = [re.split(r"[\s,]+", row.strip(" \t\r,")) for row in re.split(r"[;\n]", brackets[-1]) if row.strip(" \t\r,")]
+    try:
+        table = np.array([[float(cell) for cell in row] for row in rows])
+    except ValueError:
+        raise Rejected("LightSource.m: the matrix must hold numbers, in rows of one length") from None
+    if table.ndim != 2 or 2 not in table.shape:
+        shape = " x ".join(map(str, table.shape))
+        raise Rejected(f"LightSource.m: expected a 2 x k or k x 2 matrix of zenith and azimuth, found {shape}")
+    zenith, azimuth = table if table.shape[0] == 2 else table.T
+    if np.abs(table).max() <= 2 * np.pi + 1e-6:
+        zenith, azimuth = np.rad2deg(zenith), np.rad2deg(azimuth)
+    return from_angles(zenith, azimuth)
+
+
+def parse_metadata(text: str) -> dict[str, int | str]:
+    """Labels from the line of a ``metadataII.txt``; what is absent or not in the vocabulary is missing (-1, "")."""
+    fields = [field.strip() for field in text.split(",")]
+    gender, spectacles, hair, pose, quality, occlusion, emotion = [*fields, *[""] * 7][:7]
+    words = {"gender": gender, "spectacles": spectacles, "facial_hair": hair, "pose": pose, "expression": emotion}
+    labels: dict[str, int | str] = {name: ATTRIBUTES[name].code(word) for name, word in words.items()}
+    labels["quality"] = quality.lower() if quality.lower() in QUALITIES else ""
+    labels["occlusion"] = "" if occlusion.lower() in NO_OCCLUSION else occlusion.lower()
+    return labels
+
+
+def _age(truth: Path | None) -> float:
+    """Years, from the header of a simulated session's ground truth; -1 where there is none."""
+    if truth is None:
+        return float(MISSING)
+    try:
+        return float(read_attributes(truth).get("age", MISSING))
+    except (Rejected, ValueError):
+        return float(MISSING)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise Rejected(f"{path.name} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,85 @@
+"""`psface reconstruct`: each session's frames to normals, albedo and depth."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from pipeline.errors import PsfaceError, Rejected
+from pipeline.maps import write_maps
+from pipeline.parallel import map_sessions
+from pipeline.params import Reconstruct, section
+from pipeline.progress import wrote
+from pipeline.sessions import Session, read_sessions
+from pipeline.tables import write_json, write_parquet
+from pipeline.work import StageWork, key_of
+from stages.reconstruct.reading import read_photographs
+from stages.reconstruct.session import reconstruct
+
+NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
+
+
+@click.command("reconstruct")
+@click.option("--params", "params_path", default="params.yaml", show_default=True, help="The parameters.")
+@click.option("--sessions", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
+@click.option("--out", default="data/maps", show_default=True, help="The folder of the maps.")
+@click.option("--quality", default="data/quality.parquet", show_default=True, help="The table of quality numbers.")
+@click.option("--jobs", default=-1, show_default=True, help="Processes; -1 for all cores.")
+def command(params_path: str, sessions: str, out: str, quality: str, jobs: int) -> None:
+    """Turn each session's frames into normals, albedo and depth.
+
+    Writes one OpenEXR file a session and a table that says how far each can be trusted, or why a session was rejected.
+    An interrupted run goes on where it stopped.
+    """
+    settings = section(params_path, "reconstruct", Reconstruct)
+    table = read_sessions(sessions)
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    with StageWork("reconstruct", key=key_of(settings, Path(sessions), _stamps(table), *code)) as work:
+        one = partial(reconstruct_session, settings=settings, folder=work.dir)
+        rows = [row for row in map_sessions(one, table, jobs=jobs, label="reconstruct") if isinstance(row, dict)]
+        rejected = [row for row in rows if row["rejected"]]
+        if len(rejected) == len(rows):
+            reason = f"; the first: {rejected[0]['session']}: {rejected[0]['rejected']}" if rejected else ""
+            raise PsfaceError(f"{sessions}: none of {len(rows)} sessions could be reconstructed{reason}")
+        write_parquet(quality, quality_table(rows))
+        work.publish(work.dir / "maps", out)
+    wrote(out, quality, note=f"{len(rows) - len(rejected)} sessions, {len(rejected)} rejected")
+
+
+def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path) -> dict[str, Any]:
+    """Write ``folder/maps/<id>.exr`` and return the session's row; done work of an earlier run is taken as it is."""
+    done = folder / "rows" / f"{session.id}.json"
+    if done.exists():
+        row: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return row
+    row = {"session": session.id, **dict.fromkeys(NUMBERS, None), "notes": "", "rejected": ""}
+    try:
+        ambient = session.ambient if settings.ambient else None
+        photographs = read_photographs(session.frames, session.lights, session.strengths, ambient=ambient)
+        maps, quality = reconstruct(photographs, settings)
+        maps.attributes |= {"session": session.id, "rig": session.rig, "frames": json.dumps(session.frames)}
+        write_maps(folder / "maps" / f"{session.id}.exr", maps)
+        row |= quality.row()
+    except Rejected as reason:
+        row["rejected"] = str(reason)
+    write_json(done, row)
+    return row
+
+
+def quality_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as data/quality.parquet has them: sorted by session, numbers missing where a session was rejected."""
+    table = pd.DataFrame(rows, columns=["session", *NUMBERS, "notes", "rejected"]).sort_values("session")
+    return table.astype(dict.fromkeys(NUMBERS, float)).reset_index(drop=True)
+
+
+def _stamps(table: list[Session]) -> list[tuple[str, int, float]]:
+    """Name, size and time of each file that the sessions read, so that changed frames start afresh."""
+    names = [name for session in table for name in (*session.frames, session.ambient) if name]
+    stats = [(name, Path(name).stat() if Path(name).exists() else None) for name in names]
+    return [(name, s.st_size, s.st_mtime_ns) if s else (name, -1, math.inf) for name, s in stats]

@@ -1,0 +1,51 @@
+"""`psface maps`: one session from frames and a table of lights, without a pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pipeline.errors import Rejected, UserError
+from pipeline.lights import check_lights, read_lights_csv
+from pipeline.maps import write_maps
+from pipeline.params import Reconstruct, section
+from pipeline.progress import wrote
+from stages.reconstruct.reading import read_photographs
+from stages.reconstruct.session import reconstruct
+
+
+@click.command("maps")
+@click.argument("frames", nargs=-1, required=True, metavar="FRAME...")
+@click.option("--lights", "lights_path", required=True, help="A table frame,x,y,z and optionally strength.")
+@click.option("-o", "--out", required=True, help="The OpenEXR file to write.")
+@click.option("--ambient", help="A frame without flash, to be subtracted.")
+@click.option("--mask", help="A picture that is white on the face; found in the frames where it is not given.")
+@click.option("--params", "params_path", help="Take the section `reconstruct` of this file instead of the defaults.")
+def command(
+    frames: tuple[str, ...], lights_path: str, out: str, ambient: str | None, mask: str | None, params_path: str | None
+) -> None:
+    """Reconstruct one session from frames and a lights.csv.
+
+    A light is a vector from the face towards the flash: x to the right of the image, y up, z to the camera. Frames and
+    rows are matched by path, else by file name, in any order.
+    """
+    settings = section(params_path, "reconstruct", Reconstruct) if params_path else Reconstruct()
+    table = read_lights_csv(lights_path)
+    rows = table.match(frames)
+    lights = check_lights(table.lights[rows], where=lights_path, error=UserError)
+    try:
+        photographs = read_photographs(frames, lights, table.strengths[rows], ambient=ambient, mask=mask)
+        maps, quality = reconstruct(photographs, settings)
+    except Rejected as reason:
+        raise UserError(str(reason)) from reason
+    maps.attributes["frames"] = json.dumps([Path(frame).name for frame in frames])
+    write_maps(out, maps)
+    for note in filter(None, quality.notes.split("; ")):
+        click.echo(f"note: {note}", err=True)
+    wrote(
+        out,
+        note=f"residual {quality.residual:.3f}, shadowed {quality.shadowed:.1%}, saturated {quality.saturated:.1%}, "
+        f"largest shift {quality.shift:.2f} px",
+    )

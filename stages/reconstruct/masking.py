@@ -1,0 +1,51 @@
+"""Where the face is: the pixels that some flash lights up, as one piece without holes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from pipeline.errors import Rejected
+
+LEAST_SHARE = 0.01  # of the picture; a face in a smaller part of it has too few pixels for anything that follows
+
+
+def foreground(frames: np.ndarray, *, level: float) -> np.ndarray:
+    """Mask of what stands out from the dark.
+
+    Parameters
+    ----------
+    frames : (k, H, W) float32 in [0, 1], ambient subtracted.
+    level : brightness that some frame must reach; raised to six times the noise of the darkest tenth of the picture.
+
+    Returns
+    -------
+    (H, W) bool: the largest connected part, holes filled (pupils and nostrils are face), its border one pixel in.
+
+    Raises
+    ------
+    Rejected : nothing stands out.
+    """
+    brightest = cv2.GaussianBlur(frames.max(axis=0), (0, 0), 0.8)
+    dark = brightest[brightest <= np.quantile(brightest, 0.1)]
+    floor = float(np.median(dark))
+    noise = 1.4826 * float(np.median(np.abs(dark - floor)))
+    # a bright darkest tenth is no background: the face fills the picture (tight crops) and nothing tells of the noise
+    threshold = level if floor > 2 * level else max(level, min(floor + 6 * noise, 0.5 * float(brightest.max())))
+    above = (brightest > threshold).astype(np.uint8)
+    above = cv2.morphologyEx(above, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    if not len(areas) or areas.max() < LEAST_SHARE * above.size:
+        raise Rejected(f"no face stands out from the dark: the brightest pixel of all frames is {brightest.max():.3f}")
+    mask = _filled(labels == 1 + int(areas.argmax()))
+    return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """The mask and every hole of it: background that does not reach the picture's border."""
+    _, labels = cv2.connectedComponents((~mask).astype(np.uint8), connectivity=4)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    outside = np.zeros(labels.max() + 1, bool)
+    outside[border] = True
+    return mask | ~outside[labels]

@@ -1,0 +1,92 @@
+"""Numbers that say how far the maps of a session can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from pipeline.lights import condition
+from stages.reconstruct.solver import Solution
+
+FACING = 0.05  # least correlation of a normal's slope with its place on a surface that bulges towards the camera
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A row of data/quality.parquet.
+
+    Attributes
+    ----------
+    residual : weighted RMS of what Lambert's model leaves, as a share of the weighted RMS brightness; 0 for 3 lights.
+    shadowed, saturated : shares of the samples inside the mask.
+    condition : ratio of the lights' singular values; errors of the frames grow by up to as much.
+    integrability : mean absolute curl of the slopes inside the mask, pixels around a 2x2 loop; 0 for a true surface.
+    shift : px, how far the frame that moved most was moved.
+    notes : what a person should look at, in words; empty where nothing is wrong.
+    """
+
+    residual: float
+    shadowed: float
+    saturated: float
+    condition: float
+    integrability: float
+    shift: float
+    notes: str = ""
+
+    def row(self) -> dict[str, float | str]:
+        """The numbers by their names."""
+        return asdict(self)
+
+
+def measure(
+    samples: np.ndarray,
+    solution: Solution,
+    lights: np.ndarray,
+    normal: np.ndarray,
+    mask: np.ndarray,
+    shifts: np.ndarray,
+    notes: list[str],
+) -> Quality:
+    """Quality of the maps that ``solution`` made of samples (k, P) under lights (k, 3); shifts (k, 2) in px."""
+    lost = float((solution.weights * solution.residual**2).sum())
+    power = float((solution.weights * samples**2).sum())
+    return Quality(
+        residual=float(np.sqrt(lost / power)) if power > 0 else 0.0,
+        shadowed=float(solution.shadowed.mean()),
+        saturated=float(solution.saturated.mean()),
+        condition=condition(lights),
+        integrability=curl(normal, mask),
+        shift=float(np.linalg.norm(shifts, axis=1).max()),
+        notes="; ".join([*notes, *orientation(normal, mask)]),
+    )
+
+
+def curl(normal: np.ndarray, mask: np.ndarray, *, floor: float = 0.05) -> float:
+    """Mean absolute rise (px) on the way around 2x2 pixels inside the mask; 0 where normals belong to a surface."""
+    nx, ny, nz = normal[..., 0], normal[..., 1], np.maximum(normal[..., 2], floor)
+    right = -(nx[:, 1:] + nx[:, :-1]) / (nz[:, 1:] + nz[:, :-1])
+    below = (ny[1:] + ny[:-1]) / (nz[1:] + nz[:-1])
+    around = right[:-1] + below[:, 1:] - right[1:] - below[:, :-1]
+    whole = mask[1:, 1:] & mask[1:, :-1] & mask[:-1, 1:] & mask[:-1, :-1]
+    return float(np.abs(around[whole]).mean()) if whole.any() else 0.0
+
+
+def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
+    """Notes on an axis whose sign looks wrong.
+
+    A face bulges towards the camera: on its right normals lean right, above its middle they lean up. Where the
+    correlation of n_x with x, or of n_y with y, is negative, the lights were given in another frame.
+    """
+    rows, columns = np.nonzero(mask)
+    if len(rows) < 16:
+        return []
+    inside = normal[mask]
+    flipped = [
+        axis
+        for axis, slope, place in (("x", inside[:, 0], columns), ("y", inside[:, 1], -rows))
+        if slope.std() > 0 and place.std() > 0 and np.corrcoef(slope, place)[0, 1] < -FACING
+    ]
+    if len(flipped) == 2:
+        return ["the face is hollow: the lights' x and y point the wrong way"]
+    return [f"the face is hollow along {axis}: the lights' {axis} axis points the wrong way" for axis in flipped]

@@ -1,0 +1,42 @@
+"""The photographs of a session, from files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import Rejected
+from pipeline.images import read_frame
+from stages.reconstruct.session import Photographs
+
+
+def read_photographs(
+    frames: Sequence[str | Path],
+    lights: np.ndarray,
+    strengths: np.ndarray,
+    *,
+    ambient: str | Path | None = None,
+    mask: str | Path | None = None,
+) -> Photographs:
+    """Read frames, and where they are given an ambient frame and a mask (anything above half is face).
+
+    Raises
+    ------
+    Rejected : a file cannot be read, or the frames differ in size; the text names the file.
+    """
+    images = [read_frame(path) for path in frames]
+    for path, image in zip(frames, images, strict=True):
+        if image.shape != images[0].shape:
+            (h, w), (h0, w0) = image.shape, images[0].shape
+            raise Rejected(
+                f"{path}: {w}x{h} pixels, but {frames[0]} has {w0}x{h0}; frames of a session are of one size"
+            )
+    return Photographs(
+        np.stack(images),
+        np.asarray(lights, float),
+        np.asarray(strengths, float),
+        None if ambient is None else read_frame(ambient),
+        None if mask is None else read_frame(mask) > 0.5,
+    )

@@ -1,0 +1,123 @@
+"""A session's frames to its maps and their quality: register, solve, integrate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import Rejected
+from pipeline.lights import check_lights
+from pipeline.maps import Maps
+from pipeline.params import Reconstruct
+from stages.reconstruct.integration import integrate
+from stages.reconstruct.masking import foreground
+from stages.reconstruct.quality import Quality, measure
+from stages.reconstruct.registration import register, shifted
+from stages.reconstruct.solver import Solution, solve, split
+
+UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """What the rig gave.
+
+    Attributes
+    ----------
+    frames : (k, H, W) float32 in [0, 1], linear.
+    lights : (k, 3) towards the flashes, camera frame. strengths : (k,) > 0.
+    ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
+    mask : (H, W) bool, or none: it is then found.
+    """
+
+    frames: np.ndarray
+    lights: np.ndarray
+    strengths: np.ndarray
+    ambient: np.ndarray | None = None
+    mask: np.ndarray | None = None
+
+
+def reconstruct(photographs: Photographs, settings: Reconstruct) -> tuple[Maps, Quality]:
+    """Normals, albedo, depth and mask of one session.
+
+    Raises
+    ------
+    Rejected : fewer than three usable frames, lights that cannot give normals, nothing to be seen, shapes that differ.
+    """
+    checked, notes = _usable(photographs)
+    lights, strengths = check_lights(checked.lights), checked.strengths
+    flash = checked.frames
+    if checked.ambient is not None:
+        flash = np.maximum(flash - checked.ambient, 0)
+    per_strength = flash / strengths.astype(np.float32)[:, None, None]
+    shifts = np.zeros((len(lights), 2))
+    if settings.registration:
+        shifts = register(per_strength, lights, largest=settings.largest_shift * max(flash.shape[1:]))
+    raw = checked.frames
+    if shifts.any():
+        flash = np.maximum(_moved(flash, shifts), 0)
+        raw = _moved(raw, shifts)
+    mask = foreground(flash, level=settings.mask_level) if checked.mask is None else checked.mask
+    if not mask.any():
+        raise Rejected("the mask is empty")
+    samples = flash[:, mask]
+    solution = solve(
+        samples,
+        lights,
+        strengths,
+        saturated=raw[:, mask] >= settings.saturation,
+        shadow=settings.shadow,
+        shadow_weight=settings.shadow_weight,
+    )
+    maps = _maps(solution, mask, settings)
+    quality = measure(samples, solution, lights, maps.normal, mask, shifts, notes)
+    maps.attributes = _attributes(lights, strengths, shifts, quality, settings)
+    return maps, quality
+
+
+def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
+    """The photographs without frames whose flash did not fire or an ambient frame that does not fit; notes on those."""
+    shape, notes, ambient = given.frames.shape[1:], [], given.ambient
+    if given.mask is not None and given.mask.shape != shape:
+        raise Rejected(f"the mask is {_size(given.mask.shape)}, the frames are {_size(shape)}")
+    if ambient is not None and ambient.shape != shape:
+        notes = [f"the ambient frame is {_size(ambient.shape)}, the frames are {_size(shape)}: not subtracted"]
+        ambient = None
+    level = given.frames.mean(axis=(1, 2)) - (0 if ambient is None else ambient.mean())
+    fired = level >= max(UNLIT * float(np.median(level)), 1e-6)
+    if fired.sum() < 3:
+        raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
+    notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
+    return Photographs(given.frames[fired], given.lights[fired], given.strengths[fired], ambient, given.mask), notes
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(side) for side in reversed(shape))
+
+
+def _moved(frames: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    return np.stack([shifted(frame, shift) for frame, shift in zip(frames, shifts, strict=True)])
+
+
+def _maps(solution: Solution, mask: np.ndarray, settings: Reconstruct) -> Maps:
+    unit, length = split(solution.scaled)
+    normal = np.zeros((*mask.shape, 3), np.float32)
+    albedo = np.zeros(mask.shape, np.float32)
+    normal[mask], albedo[mask] = unit.T, length
+    return Maps(normal, albedo, integrate(normal, mask, floor=settings.slope_floor), mask)
+
+
+def _attributes(
+    lights: np.ndarray, strengths: np.ndarray, shifts: np.ndarray, quality: Quality, settings: Reconstruct
+) -> dict[str, str]:
+    return {
+        "solver": "intensity-weighted least squares",
+        "integration": "masked least squares, orthographic, pixels",
+        "lights": json.dumps(np.round(lights, 6).tolist()),
+        "strengths": json.dumps(np.round(strengths, 6).tolist()),
+        "shifts": json.dumps(np.round(shifts, 3).tolist()),
+        "settings": settings.model_dump_json(),
+        "notes": quality.notes,
+    }

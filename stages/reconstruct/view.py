@@ -1,0 +1,82 @@
+"""`psface view`: a session's maps as a picture to look at."""
+
+from __future__ import annotations
+
+import click
+import cv2
+import numpy as np
+
+from pipeline.errors import Rejected, UserError
+from pipeline.images import stretched, write_picture
+from pipeline.maps import Maps, read_maps
+from pipeline.progress import wrote
+
+BACKGROUND = 0.11  # grey behind everything
+HEIGHT = 420  # px of a panel
+GAP = 14
+CAPTION = 30
+LEVELS = 18  # contour lines over the range of depth
+
+
+@click.command("view")
+@click.argument("session", metavar="SESSION.EXR")
+@click.option("-o", "--out", required=True, help="The picture to write (.png).")
+def command(session: str, out: str) -> None:
+    """Draw a session's maps as a picture: normals, albedo, and depth as a lit relief with contour lines."""
+    try:
+        maps = read_maps(session)
+    except Rejected as reason:
+        raise UserError(str(reason)) from reason
+    if not maps.mask.any():
+        raise UserError(f"{session}: the mask is empty, there is nothing to draw")
+    write_picture(out, picture(maps))
+    wrote(out)
+
+
+def picture(maps: Maps) -> np.ndarray:
+    """(h, w, 3) uint8: the panels side by side on dark grey, cut to the mask."""
+    cut = _box(maps.mask)
+    panels = {
+        "normals": maps.normal * 0.5 + 0.5,
+        "albedo": np.repeat(stretched(maps.albedo, maps.mask, (0.5, 99.5))[..., None], 3, axis=2),
+        "depth": relief(maps.depth, maps.mask),
+    }
+    mask = maps.mask[cut].astype(np.float32)
+    return np.concatenate([_panel(name, image[cut], mask, last=name == "depth") for name, image in panels.items()], 1)
+
+
+def relief(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(H, W, 3) depth in colours from far to near, lit from the upper left, with contour lines."""
+    inside = stretched(depth, mask, (0.5, 99.5))
+    colours = cv2.applyColorMap((inside * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1] / 255.0
+    filled = np.where(mask, depth, depth[mask].min())
+    down, right = np.gradient(cv2.GaussianBlur(filled, (0, 0), 0.7))
+    normal = np.stack([-right, down, np.ones_like(right)], axis=-1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    light = np.array([-0.45, 0.5, 0.74])
+    shade = 0.35 + 0.75 * np.clip(normal @ light, 0, 1)
+    step = np.floor(inside * LEVELS)
+    line = (cv2.dilate(step.astype(np.float32), np.ones((2, 2))) != step) & mask
+    return np.clip(colours * shade[..., None] * np.where(line, 0.72, 1.0)[..., None], 0, 1)
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    margin = max(2, mask.shape[0] // 40)
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+
+
+def _panel(name: str, image: np.ndarray, mask: np.ndarray, *, last: bool) -> np.ndarray:
+    """One captioned panel of the common height, soft at the mask's border."""
+    size = (max(1, round(image.shape[1] * HEIGHT / image.shape[0])), HEIGHT)
+    method = cv2.INTER_AREA if image.shape[0] > HEIGHT else cv2.INTER_CUBIC
+    image = np.clip(cv2.resize(image.astype(np.float32), size, interpolation=method), 0, 1)
+    alpha = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)[..., None]
+    panel = np.full((HEIGHT + CAPTION + 2 * GAP, size[0] + GAP * (2 if last else 1), 3), BACKGROUND, np.float32)
+    panel[GAP : GAP + HEIGHT, GAP : GAP + size[0]] = image * alpha + BACKGROUND * (1 - alpha)
+    levels = np.rint(panel * 255).astype(np.uint8)
+    at = (GAP + 2, GAP + HEIGHT + CAPTION - 8)
+    return cv2.putText(levels, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (210, 210, 210), 1, cv2.LINE_AA)

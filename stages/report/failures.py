@@ -1,0 +1,69 @@
+"""What was lost on the way, and why: sessions refused, maps that failed, faces not found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.tables import read_csv, read_parquet
+
+MOST = 60
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Sessions lost at one stage: how many of how many, the commonest reasons, and the first of them by name."""
+
+    stage: str
+    lost: int
+    whole: int | None
+    reasons: list[tuple[str, int]]
+    examples: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One quality number of the reconstruction: its 5 %, 50 % and 95 % quantiles over sessions."""
+
+    name: str
+    low: float
+    median: float
+    high: float
+
+
+def read_losses(rejected: Path, quality: Path, index: Path) -> list[Losses]:
+    """Losses by stage; a table that is not there has none."""
+    found = []
+    if rejected.is_file():
+        table = read_csv(rejected, made_by="ingest", dtype=str, keep_default_na=False)
+        found += [_losses(str(stage), None, part) for stage, part in table.groupby("stage", sort=True)]
+    if quality.is_file():
+        table = read_parquet(quality, made_by="reconstruct")
+        lost = table[table["rejected"].fillna("") != ""]
+        found.append(_losses("reconstruct", len(table), lost.rename(columns={"rejected": "reason"})))
+    if index.is_file():
+        table = read_parquet(index, made_by="crop")
+        found.append(_losses("crop", len(table), table[table["row"] < 0]))
+    return found
+
+
+def read_quality(quality: Path) -> list[Quality]:
+    """Quantiles of each number of quality.parquet, over the sessions that were not rejected."""
+    if not quality.is_file():
+        return []
+    table = read_parquet(quality, made_by="reconstruct")
+    kept = table[table["rejected"].fillna("") == ""].select_dtypes("number")
+    quantiles = kept.quantile([0.05, 0.5, 0.95]).T.dropna()
+    return [
+        Quality(str(name), float(row[0.05]), float(row[0.5]), float(row[0.95])) for name, row in quantiles.iterrows()
+    ]
+
+
+def _losses(stage: str, whole: int | None, table: pd.DataFrame) -> Losses:
+    """Reasons are counted without what is in brackets or after a file's name, which differs from one to the next."""
+    pairs = [(str(s), str(r)) for s, r in zip(table["session"], table["reason"], strict=True)]
+    reasons = Counter(reason.split(" (")[0].split(": ")[-1] for _, reason in pairs)
+    return Losses(stage, len(table), whole, reasons.most_common(8), pairs[:MOST])

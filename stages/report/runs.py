@@ -1,0 +1,124 @@
+"""What the runs of a workspace left behind, read for the page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import PsfaceError, UserError
+from pipeline.faces import MODALITIES
+from pipeline.verification import PairScores, pair_scores
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated run.
+
+    Attributes
+    ----------
+    name
+        Name of its folder.
+    modalities
+        What its network sees.
+    metrics
+        Content of metrics.json.
+    roc, cmc
+        Tables of its curves.
+    results, trained
+        Its folders ``evaluate`` and ``train``; of the second, files may be missing.
+    """
+
+    name: str
+    modalities: tuple[str, ...]
+    metrics: dict[str, Any]
+    roc: pd.DataFrame
+    cmc: pd.DataFrame
+    results: Path
+    trained: Path
+
+    @property
+    def fused(self) -> bool:
+        """Whether it sees more than one modality."""
+        return len(self.modalities) > 1
+
+    @cached_property
+    def history(self) -> pd.DataFrame | None:
+        """A row an epoch of its training, if that is at hand."""
+        path = self.trained / "history.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+    @cached_property
+    def validation_auc(self) -> float | None:
+        """AUC on the validation subjects of the state that training kept."""
+        path = self.trained / "validation.json"
+        return float(read_json(path)["auc"]) if path.is_file() else None
+
+    @cached_property
+    def embeddings(self) -> dict[str, np.ndarray]:
+        """``session``, ``subject``, ``rig`` (N,) and ``embedding`` (N, D)."""
+        try:
+            with np.load(self.results / "embeddings.npz", allow_pickle=False) as saved:
+                return {name: saved[name] for name in saved.files}
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.results}/embeddings.npz cannot be read: run `psface evaluate {self.name}`"
+            ) from error
+
+    def scores(self, sessions: np.ndarray) -> PairScores:
+        """Scores of all pairs of the sessions, which must be among its own."""
+        chosen = np.isin(self.embeddings["session"], sessions)
+        return pair_scores(self.embeddings["embedding"][chosen], self.embeddings["subject"][chosen])
+
+
+def read_runs(folder: Path, trained: Path) -> list[Run]:
+    """All evaluated runs: single modalities first, in their usual order, then the fusions by name.
+
+    Parameters
+    ----------
+    folder
+        ``runs`` of the workspace, with ``<run>/evaluate``.
+    trained
+        Where ``<run>/train`` are: the same folder, or that of the workspace which trained them.
+
+    Raises
+    ------
+    UserError
+        Where nothing has been evaluated.
+    """
+    runs = [_read_run(path.parent, trained) for path in sorted(folder.glob("*/evaluate/metrics.json"))]
+    if not runs:
+        raise UserError(f"{folder}: no run has been evaluated: run `psface evaluate RUN` first")
+    order = {name: place for place, name in enumerate(MODALITIES)}
+    return sorted(runs, key=lambda run: (len(run.modalities), order.get(run.name, len(order)), run.name))
+
+
+def _read_run(results: Path, trained: Path) -> Run:
+    name = results.parent.name
+    metrics = read_json(results / "metrics.json")
+    try:
+        return Run(
+            name=name,
+            modalities=tuple(metrics["run"]["modalities"].split("+")),
+            metrics=metrics,
+            roc=pd.read_csv(results / "roc.csv"),
+            cmc=pd.read_csv(results / "cmc.csv"),
+            results=results,
+            trained=trained / name / "train",
+        )
+    except (KeyError, OSError, ValueError) as error:
+        raise UserError(f"{results} is not whole: run `psface evaluate {name}` again") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file, or one line that says which is broken."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PsfaceError(f"{path} is not JSON: run the stage that writes it again") from error
+    return content

@@ -1,0 +1,92 @@
+"""Sample sessions as pictures inside the page: frames, normals, albedo and depth."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+
+from pipeline.attributes import ATTRIBUTES, MISSING
+from pipeline.errors import Rejected
+from pipeline.images import normal_picture, read_frame, stretched
+from pipeline.maps import read_maps
+from pipeline.sessions import Session
+
+SIDE = 180
+MOST_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A session to look at: what is known of it, and its pictures as (caption, data URI)."""
+
+    name: str
+    facts: str
+    pictures: list[tuple[str, str]]
+
+
+def draw_samples(sessions: list[Session], maps: Path, *, examples: int, seed: int) -> list[Sample]:
+    """One session each of some subjects, drawn by the seed; those whose maps or frames are not at hand are left out.
+
+    Parameters
+    ----------
+    sessions
+        Of the workspace, which is the current folder: frames are relative to it.
+    maps
+        Folder of the reconstructed maps.
+    examples
+        Number of subjects.
+    """
+    rng = np.random.default_rng(seed)
+    by_subject: dict[str, list[Session]] = {}
+    for session in sessions:
+        if (maps / f"{session.id}.exr").is_file():
+            by_subject.setdefault(session.subject, []).append(session)
+    subjects = sorted(by_subject)
+    chosen = sorted(rng.choice(len(subjects), size=min(examples, len(subjects)), replace=False)) if subjects else []
+    drawn = [by_subject[subjects[i]] for i in chosen]
+    found = (_sample(each[rng.integers(len(each))], maps) for each in drawn)
+    return [sample for sample in found if sample is not None]
+
+
+def _sample(session: Session, folder: Path) -> Sample | None:
+    try:
+        maps = read_maps(folder / f"{session.id}.exr")
+        frames = [read_frame(path) for path in session.frames[:MOST_FRAMES]]
+    except Rejected:
+        return None
+    white = max(1e-6, *(float(np.quantile(frame, 0.995)) for frame in frames))  # one exposure for all of them
+    pictures = [(f"flash {i}", picture_uri(frame / white)) for i, frame in enumerate(frames, start=1)]
+    depth = mpl.colormaps["viridis"](stretched(maps.depth, maps.mask))[..., :3] * maps.mask[..., None]
+    pictures += [
+        ("normals", picture_uri(normal_picture(maps.normal, maps.mask))),
+        ("albedo", picture_uri(stretched(maps.albedo, maps.mask))),
+        ("depth", picture_uri(depth)),
+    ]
+    return Sample(session.id, _facts(session), pictures)
+
+
+def _facts(session: Session) -> str:
+    labels = [f"rig {session.rig}"] if session.rig else []
+    for name, attribute in ATTRIBUTES.items():
+        code = getattr(session, name)
+        if code != MISSING:
+            labels.append(f"{name.replace('_', ' ')} {attribute.classes[code]}")
+    if len(session.frames) > MOST_FRAMES:
+        labels.append(f"{len(session.frames)} frames, the first {MOST_FRAMES} shown")
+    return " · ".join(labels)
+
+
+def picture_uri(image: np.ndarray) -> str:
+    """An image (H, W) grey or (H, W, 3) RGB in [0, 1] as a small JPEG in a data URI."""
+    scale = SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    pixels = cv2.resize(np.clip(image, 0, 1).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    pixels = np.rint(pixels * 255).astype(np.uint8)
+    ok, data = cv2.imencode(".jpg", pixels[..., ::-1] if pixels.ndim == 3 else pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])
+    assert ok
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,0 +1,33 @@
+"""`psface simulate`: photograph simulated faces with a simulated rig."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from pipeline.params import Simulate, section
+from pipeline.parallel import map_sessions
+from pipeline.progress import wrote
+from pipeline.work import StageWork, key_of
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("data/simulated"), show_default=True)
+@click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
+@click.option("--jobs", type=int, default=-1, help="Worker processes; all cores by default.")
+def command(out: Path, params: Path, jobs: int) -> None:
+    """Photograph simulated faces with a simulated rig.
+
+    Writes a folder a session in the layout of the Photoface database, with the true maps beside the frames. An
+    interrupted run goes on where it stopped.
+    """
+    settings = section(params, "simulate", Simulate)
+    from stages.simulate.sessions import plan, simulate_session
+
+    items = plan(settings)
+    with StageWork("simulate", key=key_of(settings)) as work:
+        map_sessions(partial(simulate_session, settings, work.dir), items, jobs=jobs, label="simulate")
+        work.publish(work.dir, out)
+    wrote(out, note=f"{len(items)} sessions of {settings.subjects} subjects")

@@ -1,0 +1,230 @@
+"""What the surface is made of, point by point: albedo, bump, highlight; skin, lips, brows, hair, beard, eyes, cloth.
+
+Everything is drawn where a ray met the surface, from the place on the template that was met (`fields`), so that it sticks to
+the face through identity, expression and pose. Skin's fine texture, hair and beard are drawn anew each session; moles,
+freckled areas, brows and the hairline are the subject's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.simulate import fields, noise
+from stages.simulate.human import LEFT_EYE, LOWER_TEETH, MOUTH, RIGHT_EYE, SKIN, TONGUE, UPPER_TEETH, lips
+from stages.simulate.subject import Subject
+from stages.simulate.visit import Visit
+
+TEXEL = 0.25  # mm of skin a texel of noise
+UV_MM = 775.0  # mm of the face a unit of texture coordinates
+REGIONS = ("background", "skin", "eye", "mouth", "hair", "cloth", "spectacles", "hand", "telephone", "strands", "scarf")
+R_SKIN, R_EYE, R_MOUTH, R_HAIR, R_CLOTH, R_PROPS = 1, 2, 3, 4, 5, 6
+
+
+@dataclass
+class Surface:
+    """Where rays met the bust, and what is there; arrays over N points.
+
+    ``place`` (N, 3) on the template in mm, ``uv`` (N, 2), ``part`` (N,); then albedo in [0, 1], ``bump`` the height in mm by
+    which the surface stands out, ``shine`` and ``gloss`` the highlight's strength and exponent, ``region`` an index into
+    `REGIONS`.
+    """
+
+    place: np.ndarray
+    uv: np.ndarray
+    part: np.ndarray
+    albedo: np.ndarray
+    bump: np.ndarray
+    shine: np.ndarray
+    gloss: np.ndarray
+    region: np.ndarray
+
+
+def paint(place: np.ndarray, uv: np.ndarray, part: np.ndarray, subject: Subject, visit: Visit) -> Surface:
+    """Give every met point of the bust its material."""
+    count = len(place)
+    surface = Surface(
+        place, uv, part,
+        albedo=np.full(count, 0.5, np.float32),
+        bump=np.zeros(count, np.float32),
+        shine=np.zeros(count, np.float32),
+        gloss=np.full(count, 10.0, np.float32),
+        region=np.full(count, R_SKIN, np.uint8),
+    )  # fmt: skip
+    skin = np.flatnonzero(part == SKIN)
+    _paint_skin(surface, skin, subject, visit)
+    _paint_eyes(surface, np.flatnonzero((part == LEFT_EYE) | (part == RIGHT_EYE)), subject)
+    for parts, albedo, shine in (((UPPER_TEETH, LOWER_TEETH), 0.62, 0.10), ((TONGUE,), 0.30, 0.06), ((MOUTH,), 0.16, 0.03)):
+        inside = np.isin(part, parts)
+        surface.albedo[inside], surface.shine[inside], surface.gloss[inside] = albedo, shine, 30.0
+        surface.region[inside] = R_MOUTH
+    return surface
+
+
+def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit) -> None:
+    place, uv, looks = surface.place[at], surface.uv[at], subject.looks
+    rng = np.random.default_rng(visit.texture)
+    x, y = _texels(uv, rng)
+    tone = looks.skin * visit.tint[0]
+    albedo = tone * (1 + 0.05 * noise.look_up(noise.band(90.0), x, y) + 0.035 * noise.look_up(noise.band(24.0), x, y))
+    pores = noise.look_up(noise.band(7.0), x, y)
+    albedo *= 1 + 0.025 * pores
+    bump = 0.035 * pores + 0.05 * noise.look_up(noise.band(18.0), x, y)
+    albedo *= _zones(place, subject, visit)
+    bump += _wrinkles(place, visit.age, rng)
+    if looks.freckles > 0:
+        spots = fields.ramp(noise.look_up(noise.band(10.0, 0.25), x + 311, y), 1.0, 1.6)
+        albedo *= 1 - 0.9 * looks.freckles * spots * fields.ramp(-np.abs(place[:, 1] - 706), -45, -10)
+    for mole in looks.moles:
+        distance = np.linalg.norm(place - mole.place.astype(np.float32), axis=1)
+        spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
+        albedo *= 1 - mole.darkness * spot
+        bump += 0.25 * mole.radius * spot
+    shine = 0.055 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
+    gloss = np.full(len(at), 14.0, np.float32)
+
+    lip = noise.look_up(lips(), uv[:, 0] * 1024 - 0.5, (1 - uv[:, 1]) * 1024 - 0.5)
+    albedo *= 1 - lip * (1 - looks.lips * visit.tint[2])
+    shine, gloss = shine * (1 + lip), gloss + 20 * lip
+
+    old = fields.ramp(np.array([visit.age]), 35, 75)[0]
+    hair_tone = min((looks.hair + (0.5 - looks.hair) * old * 0.8) * visit.tint[1], 0.6)
+    bald_skin = np.ones(len(at), np.float32)
+    albedo, bump, bald_skin = _draw_brows(place, albedo, bump, bald_skin, subject, hair_tone, rng)
+    albedo, bump, bald_skin = _draw_beard(place, lip, albedo, bump, bald_skin, subject, visit, hair_tone, rng)
+    albedo, bump, hairy = _draw_scalp(place, albedo, bump, subject, hair_tone, rng)
+    lash = fields.ramp(-fields.eye_radius(place), -15.8, -14.4) * np.where(place[:, 1] > 728.4, 0.75, 0.35)
+    albedo *= 1 - lash
+    shine = shine * bald_skin * (1 - hairy) + 0.05 * hairy
+    gloss = np.where(hairy > 0.5, 22.0, gloss)
+    surface.region[at[hairy > 0.5]] = R_HAIR
+
+    shirt = fields.cloth(place, visit.collar) + 0.4 * pores > 0
+    weave = noise.look_up(noise.band(9.0), x * 2, y * 2)
+    albedo = np.where(shirt, visit.cloth * (1 + 0.06 * weave), albedo)
+    bump = np.where(shirt, 0.10 * weave + 0.5 * noise.look_up(noise.band(90.0), x, y), bump)
+    surface.region[at[shirt]] = R_CLOTH
+    surface.albedo[at] = np.clip(albedo, 0.015, 0.95)
+    surface.bump[at] = bump
+    surface.shine[at] = np.where(shirt, 0.0, shine)
+    surface.gloss[at] = gloss
+
+
+def _texels(uv: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Where a session looks at the noise: shifted at random, mirrored or turned."""
+    scaled = (uv * (UV_MM / TEXEL)).astype(np.float32)
+    if rng.random() < 0.5:
+        scaled = scaled[:, ::-1]
+    shift, flip = rng.uniform(0, noise.SIZE, 2), rng.choice([-1.0, 1.0], 2)
+    return scaled[:, 0] * flip[0] + shift[0], scaled[:, 1] * flip[1] + shift[1]
+
+
+def _zones(place: np.ndarray, subject: Subject, visit: Visit) -> np.ndarray:
+    """The skin's slow changes: flushed cheeks and nose, shaded eyes, a shaved jaw."""
+    x, y = np.abs(place[:, 0]), place[:, 1]
+    front = fields.ramp(place[:, 2], 70, 110)
+    cheeks = np.exp(-((x - 40) ** 2 + (y - 695) ** 2) / (2 * 17**2))
+    nose = np.exp(-(x**2 + (y - 697) ** 2) / (2 * 11**2))
+    rings = np.exp(-((x - 30) ** 2 / (2 * 14**2) + (y - 715) ** 2 / (2 * 7**2)))
+    zones = 1 - front * (0.07 * cheeks + 0.08 * nose + (subject.looks.eyeshade + 0.05) * rings)
+    if subject.gender == "male" and visit.age >= 17:
+        shaved = np.maximum(fields.beard(place, subject.looks.beard_reach), fields.moustache(place))
+        zones *= 1 - 0.07 * fields.ramp(shaved, -3, 6)
+    return zones
+
+
+def _wrinkles(place: np.ndarray, age: float, rng: np.random.Generator) -> np.ndarray:
+    """Lines across the forehead, deeper with age; mm, negative inwards."""
+    depth = 0.30 * fields.ramp(np.array([age]), 30, 70)[0]
+    if depth == 0:
+        return np.zeros(len(place), np.float32)
+    height = place[:, 1] + 3.0 * np.sin(place[:, 0] / 21.0 + rng.uniform(0, 6))
+    lines = np.maximum(0, np.cos(2 * np.pi * height / 9.5)) ** 3
+    where = fields.ramp(place[:, 1], 752, 762) * fields.ramp(-place[:, 1], -796, -784) * fields.ramp(-np.abs(place[:, 0]), -46, -28)
+    return -depth * lines * where * fields.ramp(place[:, 2], 90, 110)
+
+
+def _hair_texels(place: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Texels of the strands: hair runs down from the crown."""
+    around = fields.azimuth(place)
+    crown = np.hypot(place[:, 0], place[:, 2] - 35.0)
+    shift = rng.uniform(0, noise.SIZE, 2)
+    return around * (82.0 / TEXEL) * 0.5 + shift[0], (crown - place[:, 1]) / TEXEL * 0.5 + shift[1]
+
+
+def _draw_scalp(
+    place: np.ndarray, albedo: np.ndarray, bump: np.ndarray, subject: Subject, tone: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x, y = _hair_texels(place, rng)
+    fine, coarse = noise.look_up(noise.strands(), x, y), noise.look_up(noise.strands(9.0, 90.0), x, y)
+    depth = fields.hair(place, subject.looks)
+    soft = 2.0 + 0.25 * subject.looks.hair_length
+    density = fields.ramp(depth + soft * (0.9 * fine + 0.8 * coarse), -soft, soft)
+    if subject.looks.hair_length < 4:  # cropped: the scalp shows through
+        density *= 0.80 + 0.08 * np.clip(fine, -2, 2)
+    strand_tone = tone * np.exp(0.28 * fine + 0.18 * coarse)
+    relief = min(0.10 + 0.03 * subject.looks.hair_length, 0.5)
+    return albedo * (1 - density) + strand_tone * density, bump * (1 - density) + relief * fine * density, density
+
+
+def _draw_brows(
+    place: np.ndarray, albedo: np.ndarray, bump: np.ndarray, bare: np.ndarray, subject: Subject, tone: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    near = np.flatnonzero(fields.brow(place, subject.looks) > -3)
+    field = fields.brow(place[near], subject.looks)
+    density_of, darkness = subject.looks.brows[4:]
+    slanted = np.abs(place[near, 0]) / TEXEL * 0.7 - place[near, 1] / TEXEL * 0.25
+    hairs = noise.look_up(noise.strands(3.0, 12.0), slanted + rng.uniform(0, 999), place[near, 1] / TEXEL)
+    density = density_of * fields.ramp(field + 1.0 * hairs, -0.8, 2.0)
+    brow_tone = min(0.6 * tone + 0.02, 0.7 * float(albedo.mean()))
+    albedo[near] += density * darkness * (brow_tone * np.exp(0.2 * hairs) - albedo[near])
+    bump[near] += 0.25 * density * (1 + 0.4 * hairs)
+    bare[near] *= 1 - density
+    return albedo, bump, bare
+
+
+def _draw_beard(
+    place: np.ndarray, lip: np.ndarray, albedo: np.ndarray, bump: np.ndarray, bare: np.ndarray, subject: Subject, visit: Visit,
+    tone: float, rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    kind = visit.facial_hair
+    if kind == "none":
+        return albedo, bump, bare
+    field = np.full(len(place), -10.0)
+    if kind in ("beard", "both", "stubble"):
+        field = np.maximum(field, fields.beard(place, subject.looks.beard_reach))
+    if kind in ("moustache", "both", "stubble"):
+        field = np.maximum(field, fields.moustache(place))
+    near = np.flatnonzero(field > -6)
+    shift = rng.uniform(0, 999)
+    x, y = fields.azimuth(place[near]) * 75 / TEXEL + shift, place[near, 1] / TEXEL
+    hairs = noise.look_up(noise.strands(4.0, 14.0), x, y)
+    cover = fields.ramp(field[near] + 1.8 * hairs, -2.0, 5.0) * (1 - fields.ramp(lip[near], 0.2, 0.6))
+    if kind == "stubble":
+        dots = noise.look_up(noise.band(4.0), x, y)
+        cover = cover * np.clip(0.35 + 0.25 * visit.stubble + 0.22 * dots, 0, 1)
+        relief = 0.05 * dots
+    else:
+        cover = cover * np.clip(0.86 + 0.10 * hairs, 0, 1)
+        relief = 0.35 * hairs
+    albedo[near] += cover * (1.1 * tone * np.exp(0.25 * hairs) - albedo[near])
+    bump[near] += cover * relief
+    bare[near] *= 1 - cover
+    return albedo, bump, bare
+
+
+def _paint_eyes(surface: Surface, at: np.ndarray, subject: Subject) -> None:
+    """Sclera, iris with a limbal ring, pupil; wet, so that each flash leaves its glint."""
+    place = surface.place[at]
+    nearer = np.where(place[:, :1] < 0, fields.EYE_CENTRES[0], fields.EYE_CENTRES[1])
+    offset = place - nearer
+    radius = np.where(offset[:, 2] > 0, np.hypot(offset[:, 0], offset[:, 1]), 99.0)
+    angle = np.arctan2(offset[:, 1], offset[:, 0])
+    iris = subject.looks.iris * (1 + 0.25 * np.sin(37 * angle) * np.sin(23 * angle + 1))
+    iris *= 1 - 0.6 * fields.ramp(radius, 4.9, 6.0)
+    white = 0.62 * (1 - 0.25 * fields.ramp(radius, 9, 13))
+    albedo = iris + (white - iris) * fields.ramp(radius, 5.8, 6.5)
+    surface.albedo[at] = np.where(radius < 2.1, 0.015, albedo)
+    surface.shine[at], surface.gloss[at], surface.region[at] = 0.5, 350.0, R_EYE

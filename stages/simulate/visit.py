@@ -1,0 +1,182 @@
+"""One session of a subject: everything that varies from visit to visit, drawn from (seed, subject, session) alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from pipeline.lights import from_angles
+from pipeline.params import Rig, Simulate
+from stages.simulate.human import human
+from stages.simulate.subject import Subject
+
+YAW_OF_POSE = {"1": (0.0, 17.0), "2": (17.0, 30.0), "3": (30.0, 45.0), "4": (45.0, 65.0), "5": (65.0, 90.0)}
+ADULT = 17.0  # nobody younger has facial hair
+FIRST_DAY = datetime(2008, 1, 7, 8, 0, 0)  # Photoface was recorded in 2008 and 2009
+
+SMILES = ({"mouthSmile": 0.8, "cheekSquint": 0.5, "eyeSquint": 0.3}, {"mouthSmile": 0.7, "mouthUpperUp": 0.4, "jawOpen": 0.25})
+FROWNS = (
+    {"browDown": 0.8, "mouthFrown": 0.6, "eyeSquint": 0.4},
+    {"noseSneer": 0.7, "browDown": 0.5, "mouthUpperUp": 0.3},
+    {"mouthPress": 0.8, "browDown": 0.7},
+)
+OTHERS = (
+    {"browInnerUp": 0.7, "browOuterUp": 0.7, "eyeWide": 0.6, "jawOpen": 0.35},
+    {"mouthPucker": 0.7},
+    {"mouthFunnel": 0.5, "jawOpen": 0.15},
+    {"jawOpen": 0.35, "mouthLowerDown": 0.3},
+    {"cheekPuff": 0.6},
+    {"eyeBlink": 1.0},
+    {"mouthShrugLower": 0.5, "browInnerUp": 0.5},
+)
+CALM = {"browDown": 0.35, "browInnerUp": 0.35, "browOuterUp": 0.25, "eyeSquint": 0.4, "eyeWide": 0.3, "mouthPress": 0.4,
+        "mouthSmile": 0.25, "mouthFrown": 0.25, "mouthRollLower": 0.3, "mouthShrugLower": 0.3, "jawOpen": 0.08,
+        "mouthClose": 0.1, "cheekPuff": 0.12}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What is particular to one session.
+
+    ``pose`` to ``occlusion`` are Photoface's labels. ``lights`` (k, 3) are the true unit directions towards the flashes,
+    ``recorded`` the ones that the rig believes; ``gains`` (k,) their strengths. ``angles`` are yaw, pitch and roll of the
+    head in degrees; ``drift`` (k, 2) pixels of a 256 px frame. ``texture`` seeds what is re-drawn on the skin.
+    """
+
+    subject: int
+    number: int
+    when: datetime
+    rig: str
+    age: float
+    gender: str
+    spectacles: str
+    facial_hair: str
+    pose: str
+    quality: str
+    occlusion: str
+    expression: str
+    eyes_closed: bool
+    actions: dict[str, float]
+    angles: np.ndarray
+    field: float  # mm across the frame
+    place: np.ndarray  # (2,) of the face's middle in the frame, mm from its centre
+    lights: np.ndarray
+    recorded: np.ndarray
+    gains: np.ndarray
+    drift: np.ndarray
+    exposure: float
+    blur: float  # standard deviation in pixels of a 256 px frame
+    tint: np.ndarray  # (3,) factors of skin, hair, lips
+    cloth: float
+    collar: float  # shift of the neckline upwards, mm
+    stubble: float
+    props: int  # seed of spectacles' style and of what occludes
+    texture: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name, as Photoface's."""
+        return self.when.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def visit_counts(params: Simulate) -> list[int]:
+    """Sessions of each subject; ``photoface`` draws the database's skew: 1 to 290, median 2."""
+    if isinstance(params.sessions, int):
+        return [params.sessions] * params.subjects
+    rng = np.random.default_rng(np.random.SeedSequence([params.seed, 2**31]))
+    return [int(n) for n in np.clip(np.floor(1 + rng.pareto(0.85, params.subjects) * 1.2), 1, 290)]
+
+
+def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
+    """Session ``number`` of a subject."""
+    rng = np.random.default_rng(np.random.SeedSequence([params.seed, subject.index, number]))
+    frequencies, variation, effects = params.frequencies, params.variation, params.effects
+    age = params.ages[number % len(params.ages)] if params.ages else subject.age
+    pose, expression = _pick(rng, frequencies.pose), _pick(rng, frequencies.expression)
+    hair, quality = _pick(rng, frequencies.facial_hair), _pick(rng, frequencies.quality)
+    rig = params.rigs[(number + subject.index) % len(params.rigs)]
+    lights, recorded = _lights(rng, rig, effects.light_error)
+    low, high = YAW_OF_POSE[pose]
+    yaw = rng.uniform(low, high) * rng.choice([-1, 1])
+    actions = _actions(rng, expression, variation.expression)
+    drift = np.cumsum(rng.normal(0, effects.motion / np.sqrt(2), (len(lights), 2)), axis=0)
+    strengths = np.array([light.strength for light in rig.lights])
+    return Visit(
+        subject=subject.index,
+        number=number,
+        when=FIRST_DAY + timedelta(days=int(17 * number + rng.integers(0, 15)), seconds=int(rng.integers(0, 36_000))),
+        rig=rig.name,
+        age=float(age),
+        gender=subject.gender,
+        spectacles=_pick(rng, frequencies.spectacles),
+        facial_hair=hair if subject.gender == "male" and age >= ADULT else "none",
+        pose=pose,
+        quality=quality,
+        occlusion=_pick(rng, frequencies.occlusion),
+        expression=expression,
+        eyes_closed=actions.get("eyeBlinkLeft", 0) > 0.7 and actions.get("eyeBlinkRight", 0) > 0.7,
+        actions=actions,
+        angles=np.array([yaw, rng.normal(0, variation.pitch), rng.normal(0, variation.roll)]),
+        field=float(rng.uniform(268, 300)),
+        place=rng.normal(0, 6, 2),
+        lights=lights,
+        recorded=recorded,
+        gains=strengths * (1 + effects.strobe_gains * np.clip(rng.normal(size=len(lights)), -3, 3)),
+        drift=drift - drift[0],
+        exposure=float(rng.uniform(0.18, 0.32) if quality == "dark" else rng.uniform(0.92, 1.08)),
+        blur=float(rng.uniform(1.6, 2.8) if quality == "blur" else 0.0),
+        tint=np.exp(variation.skin * np.clip(rng.normal(size=3), -2.5, 2.5)),
+        cloth=float(rng.uniform(0.05, 0.7)),
+        collar=float(rng.uniform(-12, 14)),
+        stubble=float(rng.uniform(0.25, 1.0)),
+        props=int(rng.integers(2**31)),
+        texture=int(rng.integers(2**31)),
+    )
+
+
+def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    """One name, drawn by weight, whatever the order in which the names were written."""
+    names = sorted(weights)
+    shares = np.cumsum([weights[name] for name in names])
+    return names[min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), len(names) - 1)]
+
+
+def _lights(rng: np.random.Generator, rig: Rig, error: float) -> tuple[np.ndarray, np.ndarray]:
+    """True and recorded directions (k, 3): the recorded ones are the rig's own, the true ones lie beside them."""
+    recorded = from_angles([x.zenith for x in rig.lights], [x.azimuth for x in rig.lights])
+    step = np.deg2rad(error / np.sqrt(2)) * rng.normal(size=recorded.shape)
+    true = recorded + step - np.sum(step * recorded, axis=1, keepdims=True) * recorded
+    return true / np.linalg.norm(true, axis=1, keepdims=True), recorded
+
+
+def _actions(rng: np.random.Generator, expression: str, scale: float) -> dict[str, float]:
+    """Weights of facial actions in [0, 1]; even a blank stare is never the same twice."""
+    sided = {name: rng.uniform(0, high) for name, high in CALM.items() if rng.random() < 0.5}
+    presets = {"positive": SMILES, "negative": FROWNS, "emoOther": OTHERS}.get(expression)
+    if presets:
+        chosen = presets[rng.integers(len(presets))]
+        strength = rng.uniform(0.6, 1.0)
+        sided |= {name: high * (1.0 if name == "eyeBlink" else strength) for name, high in chosen.items()}
+    weights: dict[str, float] = {}
+    for name, value in sided.items():
+        if name in human().actions:
+            weights[name] = value
+        for side in ("Left", "Right"):
+            if name + side in human().actions:
+                weights[name + side] = value * rng.uniform(0.75, 1.1)
+    weights |= _gaze(*rng.normal(0, 0.22, 2))
+    return {name: float(np.clip(scale * value, 0, 1)) for name, value in weights.items()}
+
+
+def _gaze(across: float, up: float) -> dict[str, float]:
+    """Both eyes looking to the subject's left (``across`` > 0) and up."""
+    sides = ("Out", "In") if across > 0 else ("In", "Out")
+    vertical = "Up" if up > 0 else "Down"
+    return {
+        f"eyeLook{sides[0]}Left": abs(across),
+        f"eyeLook{sides[1]}Right": abs(across),
+        f"eyeLook{vertical}Left": abs(up),
+        f"eyeLook{vertical}Right": abs(up),
+    }

@@ -1,0 +1,214 @@
+"""Every network of the registry: shapes, gradients, determinism, devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import Recogniser, create_model, model_names, register
+from models.embedding import embed
+from models.focal import class_constants
+from models.magface import MagFace
+from models.objective import Objective
+
+ATTRIBUTES = {"spectacles": 2, "facial_hair": 5, "expression": 4, "pose": 5, "gender": 2}
+CHANNELS = {"normal": 3, "albedo": 1}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def branch(modality: str, size: int = 96, **changes: Any) -> dict[str, Any]:
+    kwargs = {"modality": modality, "channels": CHANNELS[modality], "size": size, "attributes": ATTRIBUTES}
+    return {"name": "iresnet18", "kwargs": {**kwargs, "width": 8, "dimension": 64, **changes}}
+
+
+def make(name: str, size: int = 96) -> nn.Module:
+    torch.manual_seed(0)
+    if name == "fusion":
+        return create_model(name, branches=[branch("normal", size), branch("albedo", size)])
+    return create_model(name, **branch("normal", size)["kwargs"])
+
+
+def faces(count: int = 4, size: int = 96) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    return {name: torch.randn(count, c, size, size, generator=rng) for name, c in CHANNELS.items()}
+
+
+def labels(count: int = 4) -> dict[str, Tensor]:
+    return {name: torch.arange(count) % n for name, n in ATTRIBUTES.items()}
+
+
+def objective(model: nn.Module, **changes: Any) -> Objective:
+    constants = {name: class_constants([1] * n, focus=1.0) for name, n in ATTRIBUTES.items()}
+    return Objective(MagFace(model.dimension, 3), constants, dict.fromkeys(ATTRIBUTES, 1.0), **changes)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("size", [112, 96])
+@pytest.mark.parametrize("name", model_names())
+def test_shapes(name: str, size: int, device: str) -> None:
+    model = make(name, size).to(device).eval()
+    seen = model({k: v.to(device) for k, v in faces(3, size).items()})
+    assert seen.embedding.shape == (3, model.dimension)
+    assert seen.embedding.device.type == device
+    assert {k: v.shape for k, v in seen.logits.items()} == {k: (3, n) for k, n in ATTRIBUTES.items()}
+    assert seen.adversary == {}
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = make(name)
+    model.train()
+    losses = objective(model)
+    ones = torch.ones(4)
+    found = losses(model(faces()), torch.tensor([0, 1, 2, 0]), labels(), ones, ones)
+    found.total.backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, key
+            assert bool(torch.isfinite(parameter.grad).all()), key
+            assert float(parameter.grad.abs().sum()) > 0, key
+    assert float(losses.identity.centres.grad.abs().sum()) > 0
+    assert found.not_finite() is None
+
+
+def test_each_attribute_trains_its_own_module() -> None:
+    """Pins the thesis's first defect from outside: the loss of one attribute reaches its own attention and head."""
+    for name in ATTRIBUTES:
+        model = make("iresnet18")
+        seen = model(faces())
+        seen.logits[name].square().sum().backward()
+        attention = model.decomposition.steps[name]
+        assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in attention.parameters())
+        others = [n for n in ATTRIBUTES if n != name]
+        assert all(p.grad is None for n in others for p in model.heads[n].parameters())
+
+
+def test_adversaries_learn_while_the_features_unlearn() -> None:
+    grads = {}
+    for coefficient in (1.0, -1.0):
+        model = make("iresnet18")
+        model.reversal = coefficient
+        model(faces()).adversary["gender"].square().sum().backward()
+        grads[coefficient] = (model.backbone.stem[0].weight.grad, model.adversaries["gender"].classify.weight.grad)
+    torch.testing.assert_close(grads[1.0][0], -grads[-1.0][0])
+    torch.testing.assert_close(grads[1.0][1], grads[-1.0][1])
+
+
+def test_norms_start_inside_magfaces_range() -> None:
+    """Pins the thesis's third defect: norms of 5 to 8 under an l_a of 10."""
+    model = make("iresnet18")
+    norms = model(faces(32)).embedding.norm(dim=1).detach()
+    assert float(norms.mean()) == pytest.approx(64**0.5, rel=0.15)  # sqrt(D)
+    wide = create_model("iresnet18", **branch("normal", dimension=256)["kwargs"])
+    assert not bool(MagFace(256, 2).clamped(wide(faces(32)).embedding.norm(dim=1).detach()).any())
+
+
+def test_not_finite_names_the_task() -> None:
+    model = make("iresnet18")
+    seen = model(faces())
+    seen.logits["pose"] = seen.logits["pose"] * float("nan")
+    ones = torch.ones(4)
+    assert objective(model)(seen, torch.tensor([0, 1, 2, 0]), labels(), ones, ones).not_finite() == "pose"
+
+
+def test_losses_are_weighted_and_missing_labels_do_not_count() -> None:
+    model = make("iresnet18")
+    seen = model(faces())
+    ones, subject = torch.ones(4), torch.tensor([0, 1, 2, 0])
+    none = {name: torch.full((4,), -1) for name in ATTRIBUTES}
+    heavy = objective(model, adversary=0.5)
+    found = heavy(seen, subject, labels(), ones, ones)
+    identity = found.tasks["identity"]
+    attributes = sum(found.tasks[n] + 0.5 * found.tasks[f"adversary_{n}"] for n in ATTRIBUTES)
+    torch.testing.assert_close(found.total, identity + attributes)
+    torch.testing.assert_close(heavy(seen, subject, none, ones, ones).total, identity)
+
+
+def test_frozen_branches_do_not_drift() -> None:
+    """Pins the thesis's seventh defect: frozen branches in training mode, whose norms' statistics moved."""
+    model = make("fusion")
+    before = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("branches.")}
+    model.train()
+    assert not any(module.training for module in model.branches.modules())
+    ones = torch.ones(4)
+    losses = objective(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(trained, lr=0.1)
+    losses(model(faces()), torch.tensor([0, 1, 2, 0]), labels(), ones, ones).total.backward()
+    optimiser.step()
+    after = model.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+
+
+def test_untrained_fusion_is_concatenation_and_the_mean_of_logits() -> None:
+    made = {modality: create_model(**_flat(branch(modality))) for modality in CHANNELS}
+    fusion = make("fusion")
+    fusion.load_branches({modality: each.state_dict() for modality, each in made.items()})
+    fusion.eval()
+    inputs = faces()
+    seen = {modality: each.eval()(inputs) for modality, each in made.items()}
+    together = fusion(inputs)
+    plain = torch.cat([nn.functional.normalize(each.embedding, dim=1) for each in seen.values()], dim=1)
+    torch.testing.assert_close(nn.functional.normalize(together.embedding, dim=1), plain / 2**0.5)
+    torch.testing.assert_close(together.embedding.norm(dim=1), torch.full((4,), 16.0))
+    for name in ATTRIBUTES:
+        mean = torch.stack([each.logits[name] for each in seen.values()]).mean(dim=0)
+        torch.testing.assert_close(together.logits[name], mean)
+
+
+def test_fusion_needs_two_different_modalities() -> None:
+    with pytest.raises(ValueError, match="different modalities"):
+        create_model("fusion", branches=[branch("normal"), branch("normal")])
+
+
+def test_embed_in_batches_is_embed_at_once() -> None:
+    model = make("iresnet18")
+    inputs = {"normal": faces(5)["normal"]}
+    several, shares = embed(model, inputs, batch_size=2)
+    once, _ = embed(model, inputs, batch_size=5)
+    np.testing.assert_allclose(several, once, rtol=1e-4, atol=1e-4)
+    assert several.dtype == np.float32
+    for name, n in ATTRIBUTES.items():
+        assert shares[name].shape == (5, n)
+        np.testing.assert_allclose(shares[name].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_embed_with_a_mirror_does_not_know_left_from_right() -> None:
+    model = make("iresnet18")
+    inputs = {"normal": faces(3)["normal"]}
+
+    def mirror(x: Tensor, _: str) -> Tensor:
+        return x.flip(-1)
+
+    straight, _ = embed(model, inputs, mirror=mirror)
+    flipped, _ = embed(model, {"normal": inputs["normal"].flip(-1)}, mirror=mirror)
+    np.testing.assert_allclose(straight, flipped, rtol=1e-4, atol=1e-4)
+    single = embed(model, inputs)[0]
+    assert np.linalg.norm(straight, axis=1) == pytest.approx(np.linalg.norm(single, axis=1), rel=0.5)
+    with pytest.raises(ValueError, match="equally many faces"):
+        embed(model, {"normal": inputs["normal"], "albedo": faces(2)["albedo"]})
+
+
+def test_wrong_inputs_are_refused() -> None:
+    model = make("iresnet18")
+    with pytest.raises(ValueError, match="sees normal"):
+        model({"albedo": torch.zeros(1, 1, 96, 96)})
+    with pytest.raises(ValueError, match="expected faces of shape"):
+        model({"normal": torch.zeros(1, 3, 64, 96)})
+    with pytest.raises(ValueError, match="no attribute `hat`"):
+        Recogniser("normal", 3, 96, {"hat": 2})
+
+
+def test_registry_knows_its_names() -> None:
+    with pytest.raises(ValueError, match="did you mean `iresnet18`"):
+        create_model("iresnet81")
+    with pytest.raises(ValueError, match="registered already"):
+        register("fusion")(nn.Identity)
+
+
+def _flat(spec: dict[str, Any]) -> dict[str, Any]:
+    return {"name": spec["name"], **spec["kwargs"]}

@@ -1,0 +1,152 @@
+"""Augmentation against shapes whose turned, tilted or zoomed form is known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipeline.augment import EYES, Draw, apply, augment, draw
+from pipeline.faces import DEPTH_GAIN, MODALITIES, mirror, preprocess
+from pipeline.params import Augment
+
+SIDE = 64
+CHANNELS = {"albedo": 1, "normal": 3, "depth": 1, "frame": 1, "frames": 4}
+STILL = Augment(mirror=0, rotate=0, zoom=0, shift=0, tilt=0, light=0, patches=0, cut=0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def still(count: int = 1, **changes: Tensor) -> Draw:
+    drawn = draw(count, STILL, generator())
+    for name, value in changes.items():
+        setattr(drawn, name, value)
+    return drawn
+
+
+def grid() -> tuple[np.ndarray, np.ndarray]:
+    """x to the right and y up, from the middle, in shares of the side."""
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+    return (columns + 0.5) / SIDE - 0.5, 0.5 - (rows + 0.5) / SIDE
+
+
+def surface(a: float, b: float, c: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth z = a x^2 + b x y + c y^2 on a disc, its unit normals, and the disc."""
+    x, y = grid()
+    normal = np.stack([-(2 * a * x + b * y), -(b * x + 2 * c * y), np.ones_like(x)], axis=-1)
+    return a * x**2 + b * x * y + c * y**2, normal / np.linalg.norm(normal, axis=-1, keepdims=True), x**2 + y**2 < 0.16
+
+
+def faces(a: float = -1.0, b: float = 0.7, c: float = -0.5) -> dict[str, Tensor]:
+    depth, normal, disc = surface(a, b, c)
+    depth = (depth - depth[disc].mean()) / EYES
+    mask = disc[None].astype(np.uint8)
+    packed = {"normal": normal[None], "depth": depth[None, ..., None]}
+    return {name: torch.from_numpy(preprocess(array, mask, name)) for name, array in packed.items()}
+
+
+def middle(x: Tensor) -> Tensor:
+    return x[..., 16:48, 16:48]  # well inside the disc
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_no_change_is_no_change(modality: str) -> None:
+    x = torch.rand((2, CHANNELS[modality], SIDE, SIDE), generator=generator())
+    mask = np.ones((2, SIDE, SIDE), dtype=np.uint8)
+    array = x.permute(0, 2, 3, 1).numpy()
+    if modality == "normal":
+        array = array / np.linalg.norm(array, axis=-1, keepdims=True)
+    elif modality == "depth":
+        array = array - array.mean(axis=(1, 2, 3), keepdims=True)
+    batch = torch.from_numpy(preprocess(array, mask, modality))
+    torch.testing.assert_close(apply(still(2), batch, modality), batch, atol=2e-5, rtol=1e-4)
+
+
+def test_mirror_is_the_one_of_faces() -> None:
+    flag = torch.tensor([True])
+    for name, x in faces().items():
+        torch.testing.assert_close(apply(still(mirrored=flag), x, name), mirror(x, name), atol=2e-5, rtol=1e-4)
+
+
+def test_rotation_turns_normals_and_depth_as_the_surface_turned() -> None:
+    """A quadratic surface turned by an angle is another quadratic surface: R Q R^T."""
+    angle = np.deg2rad(20.0)
+    a, b, c = -1.0, 0.7, -0.5
+    r = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turned = r @ np.array([[a, b / 2], [b / 2, c]]) @ r.T
+    expected = faces(turned[0, 0], 2 * turned[0, 1], turned[1, 1])
+    drawn = still(angle=torch.tensor([angle], dtype=torch.float32))
+    for name, x in faces(a, b, c).items():
+        torch.testing.assert_close(middle(apply(drawn, x, name)), middle(expected[name]), atol=4e-3, rtol=0)
+
+
+def test_zoom_scales_depth_and_keeps_normals() -> None:
+    """A surface zoomed by s in all three directions: z(x / s) s, whose coefficients are divided by s."""
+    zoom = 1.2
+    expected = faces(-1 / zoom, 0.7 / zoom, -0.5 / zoom)
+    drawn = still(zoom=torch.tensor([zoom]))
+    got = {name: apply(drawn, x, name) for name, x in faces().items()}
+    torch.testing.assert_close(middle(got["normal"]), middle(expected["normal"]), atol=4e-3, rtol=0)
+    for depth in (got["depth"], expected["depth"]):
+        depth -= middle(depth).mean()  # the zoomed disc is larger, and its mean another
+    torch.testing.assert_close(middle(got["depth"]), middle(expected["depth"]), atol=6e-3, rtol=0)
+
+
+def test_tilt_adds_a_plane_to_depth_and_shears_normals_alike() -> None:
+    slopes = torch.tensor([[0.1, -0.2]])
+    depth, _, disc = surface(-1, 0.7, -0.5)
+    x, y = grid()
+    tilted = depth + 0.1 * x - 0.2 * y
+    tilted = DEPTH_GAIN * (tilted - tilted[disc].mean()) / EYES * disc
+    got = {name: apply(still(slopes=slopes), face, name) for name, face in faces().items()}
+    np.testing.assert_allclose(got["depth"][0, 0].numpy(), tilted, atol=1e-4)
+    slope = np.stack([-(-2 * x + 0.7 * y + 0.1), -(0.7 * x - y - 0.2), np.ones_like(x)])
+    slope = slope / np.linalg.norm(slope, axis=0) * disc
+    np.testing.assert_allclose(got["normal"][0].numpy(), slope, atol=1e-4)
+
+
+def test_shift_moves_right_and_down() -> None:
+    x = torch.zeros(1, 3, SIDE, SIDE)
+    x[0, 2, 20:22, 30:32] = 1.0
+    moved = apply(still(shift=torch.tensor([[8 / SIDE, 4 / SIDE]])), x, "normal")
+    torch.testing.assert_close(moved, torch.roll(x, (4, 8), dims=(2, 3)), atol=1e-4, rtol=0)
+
+
+@given(st.integers(0, 1000))
+def test_all_kept_promises(seed: int) -> None:
+    """Whatever is drawn: unit normals, relative brightness in its range, 0 outside."""
+    how = Augment(rotate=20, zoom=0.2, shift=0.1, tilt=10, light=0.3, patches=1, cut=0.5)
+    rng = np.random.default_rng(seed)
+    _, normal, disc = surface(-1, 0.5, -1)
+    mask = np.repeat(disc[None].astype(np.uint8), 3, axis=0)
+    raw = {
+        "normal": np.repeat(normal[None], 3, axis=0),
+        "frames": rng.uniform(0.4, 0.6, (3, SIDE, SIDE, 4)),
+        "depth": rng.normal(size=(3, SIDE, SIDE, 1)),
+    }
+    got = augment({k: torch.from_numpy(preprocess(v, mask, k)) for k, v in raw.items()}, how, generator(seed))
+    length = got["normal"].norm(dim=1)
+    assert float(length.max()) < 1 + 1e-5
+    assert bool(((length - 1).abs().lt(1e-4) | length.eq(0)).all())
+    assert all(bool(torch.isfinite(x).all()) for x in got.values())
+    assert -1 <= float(got["frames"].min()) <= float(got["frames"].max()) <= 3
+    assert bool((got["normal"][..., 0, 0] == 0).all())
+
+
+def test_a_session_is_varied_once() -> None:
+    """The same draw for each modality: where one is cut out, the other is too."""
+    how = Augment(cut=1.0, patches=0)
+    pair = augment({"albedo": torch.ones(4, 1, SIDE, SIDE), "frame": torch.ones(4, 1, SIDE, SIDE)}, how, generator(3))
+    torch.testing.assert_close(pair["albedo"], pair["frame"])
+
+
+def test_seeded_and_sized() -> None:
+    one, two = (augment(faces(), Augment(), generator(5)) for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(ValueError, match="expected 1 faces"):
+        apply(still(), torch.zeros(2, 1, SIDE, SIDE), "albedo")

@@ -1,0 +1,186 @@
+"""Schedules, weights, samples and history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import PsfaceError, UserError
+from pipeline.faces import Faces, preprocess
+from pipeline.fitting import (
+    History,
+    balanced_accuracy,
+    check_samples,
+    fabric_precision,
+    learning_rate,
+    native_bf16,
+    norm_summary,
+    stop_unless_finite,
+    subject_weights,
+    verify,
+)
+from pipeline.samples import FaceStore, Samples, read_samples
+from pipeline.tables import write_parquet
+
+
+def samples(subjects: list[str], **changes: np.ndarray) -> Samples:
+    count = len(subjects)
+    values = {
+        "session": np.array([f"{s}/{i}" for i, s in enumerate(subjects)]),
+        "subject": np.array(subjects),
+        "row": np.arange(count),
+        "labels": {},
+        "weight": np.ones(count, dtype=np.float32),
+    }
+    return Samples(**{**values, **changes})
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.9))
+def test_learning_rate_stays_between_zero_and_its_peak(progress: float, warmup: float) -> None:
+    assert 0 <= learning_rate(progress, 2.0, warmup) <= 2.0
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    values = [learning_rate(p / 100, 1.0, 0.1) for p in range(101)]
+    assert values[10] == max(values) == 1.0
+    assert values[5] == pytest.approx(0.5)
+    assert values[55] == pytest.approx(0.5)
+    assert values[100] == pytest.approx(0)
+
+
+def test_precision() -> None:
+    assert fabric_precision("bf16") == "bf16-mixed"
+    assert fabric_precision("32") == "32-true"
+    assert fabric_precision("auto") == ("bf16-mixed" if native_bf16() else "32-true")
+
+
+def test_precision_without_torchs_private_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert fabric_precision("auto") == "32-true"
+
+
+def test_subjects_that_come_often_weigh_less_each_and_more_together() -> None:
+    weight = subject_weights(samples(["a"] * 9 + ["b"]))
+    assert weight.mean() == pytest.approx(1)
+    assert weight[9] / weight[0] == pytest.approx(3)
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_known_labels() -> None:
+    said = np.eye(2)[[0, 0, 0, 1, 0, 1]]
+    assert balanced_accuracy(said, np.array([0, 0, 0, 0, 1, -1])) == pytest.approx((3 / 4 + 0) / 2)
+    assert balanced_accuracy(said, np.array([0, 0, 0, -1, -1, -1])) is None
+
+
+def test_verify_is_a_count_of_pairs() -> None:
+    found = verify(np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]]), samples(["a", "a", "b", "b"]))
+    assert found == {"auc": 1.0, "eer": 0.0}
+
+
+def test_splits_that_cannot_be_used_are_refused() -> None:
+    good = samples(["a", "a", "b", "b"])
+    with pytest.raises(UserError, match="subject a is in the training and in the validation"):
+        check_samples(good, good)
+    with pytest.raises(UserError, match="one subject only"):
+        check_samples(samples(["a", "a"]), samples(["c", "c", "d"]))
+    with pytest.raises(UserError, match=r"raise balance\.validation"):
+        check_samples(good, samples(["c", "d"]))
+    check_samples(good, samples(["c", "c", "d"]))
+
+
+def test_a_loss_that_is_not_finite_is_named() -> None:
+    stop_unless_finite(None, epoch=1, batch=1, section="train.normal")
+    with pytest.raises(PsfaceError, match=r"the pose loss is not finite at epoch 3, batch 14: lower train\.normal\.lr"):
+        stop_unless_finite("pose", epoch=3, batch=14, section="train.normal")
+
+
+def test_norm_summary() -> None:
+    found = norm_summary(torch.arange(101.0), torch.arange(101.0) < 10)
+    assert found == pytest.approx({"norm_mean": 50, "norm_low": 5, "norm_high": 95, "clamped": 10 / 101})
+
+
+def test_history_is_written_the_same_twice(tmp_path: Path) -> None:
+    def row(epoch: int) -> dict[str, float]:
+        norms = {"norm_mean": 16.0, "norm_low": 14.0, "norm_high": 18.0}
+        return {"epoch": epoch, "loss_identity": 1 / epoch, "validation_auc": 0.9, "validation_pose": np.nan, **norms}
+
+    history = History()
+    for epoch in (1, 2):
+        history.add(**row(epoch))
+    for name in ("a", "b"):
+        history.write(tmp_path / f"{name}.csv")
+        history.draw(tmp_path / f"{name}.png", "normal")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert table["epoch"].tolist() == [1, 2]
+    assert table["validation_pose"].isna().all()
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """Five sessions of two subjects; the third has no face, the last is not kept."""
+    ids, subjects = ["a/1", "a/2", "a/3", "b/1", "b/2"], ["a", "a", "a", "b", "b"]
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "normal.npy", rng.normal(size=(4, 8, 8, 3)).astype(np.float16))
+    np.save(tmp_path / "albedo.npy", rng.uniform(0.2, 1, size=(4, 8, 8, 1)).astype(np.float16))
+    np.save(tmp_path / "mask.npy", rng.integers(0, 2, (4, 8, 8)).astype(np.uint8))
+    write_parquet(
+        tmp_path / "index.parquet", pd.DataFrame({"session": ids, "subject": subjects, "row": [0, 1, -1, 2, 3]})
+    )
+    codes = {"pose": [0, 2, 1, -1, 4], "gender": [0, 0, 0, 1, 1]}
+    write_parquet(
+        tmp_path / "sessions.parquet", pd.DataFrame({"id": ids[::-1], **{k: v[::-1] for k, v in codes.items()}})
+    )
+    split = {
+        "session": ids,
+        "subject": subjects,
+        "split": "train",
+        "keep": [True] * 4 + [False],
+        "weight": [1.0, 2, 3, 4, 5],
+    }
+    write_parquet(tmp_path / "splits.parquet", pd.DataFrame(split))
+    return tmp_path
+
+
+def read(folder: Path, split: str = "train", vocabulary: str = "binary") -> Samples:
+    tables = {"sessions": folder / "sessions.parquet", "splits": folder / "splits.parquet"}
+    return read_samples(split, faces=Faces(folder), **tables, attributes=["pose", "gender"], vocabulary=vocabulary)
+
+
+def test_samples_are_kept_sessions_with_a_face(packed: Path) -> None:
+    found = read(packed)
+    assert found.session.tolist() == ["a/1", "a/2", "b/1"]
+    assert found.row.tolist() == [0, 1, 2]
+    assert found.weight.tolist() == [1, 2, 4]
+    assert {k: v.tolist() for k, v in found.labels.items()} == {"pose": [0, 1, -1], "gender": [0, 0, 1]}
+    assert read(packed, vocabulary="photoface").labels["pose"].tolist() == [0, 2, -1]
+    assert found.counts("pose", "binary") == [1, 1]
+    assert read(packed, vocabulary="photoface").counts("pose", "photoface") == [1, 0, 1, 0, 0]
+
+
+def test_an_empty_split_or_a_strange_session_is_refused(packed: Path) -> None:
+    with pytest.raises(UserError, match="no session of the test split has a face"):
+        read(packed, "test")
+    table = pd.read_parquet(packed / "sessions.parquet")
+    write_parquet(packed / "sessions.parquet", table[table["id"] != "a/2"])
+    with pytest.raises(UserError, match="session a/2 is not in"):
+        read(packed)
+
+
+def test_store_is_preprocess_held_or_not(packed: Path) -> None:
+    faces, rows, chosen = Faces(packed), np.array([0, 1, 3]), np.array([2, 0])
+    held = FaceStore(faces, ["normal", "albedo"], rows)
+    streamed = FaceStore(faces, ["normal", "albedo"], rows, held=0)
+    assert streamed.held is None
+    for name in ("normal", "albedo"):
+        expected = preprocess(faces.array(name)[[3, 0]], faces.mask()[[3, 0]], name)
+        np.testing.assert_array_equal(held.take(chosen)[name].numpy(), expected)
+        np.testing.assert_array_equal(streamed.take(chosen)[name].numpy(), expected)
+        torch.testing.assert_close(held.all()[name], streamed.all()[name])

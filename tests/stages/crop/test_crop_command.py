@@ -1,0 +1,169 @@
+"""`psface crop` and `psface detect` as their users meet them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from pipeline.cli import main
+from pipeline.faces import MODALITIES, Faces
+from pipeline.geometry import LANDMARKS
+from pipeline.images import write_picture
+from pipeline.tables import read_parquet
+from stages.crop import packing
+from stages.crop.align import drawn_frame
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def ends_with(capsys, arguments: list[str], code: int) -> str:
+    """The one line that a failing command leaves on standard error."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == code
+    return capsys.readouterr().err.strip()
+
+
+def test_crop_packs_every_session_that_shows_a_face(photographed, capsys):
+    sessions = photographed(4, blank=(1,))
+    Path(f"data/maps/{sessions[2].id}.exr").unlink()
+    main(["crop", "--jobs", "1"])
+    assert "2 faces of 4 sessions; " in capsys.readouterr().out
+    faces = Faces()
+    index = faces.index.set_index("session")
+    assert index["row"].tolist() == [0, -1, -1, 1]
+    assert "no face" in index.loc["s01/v", "reason"]
+    assert index.loc["s02/v", "reason"] == packing.NO_MAPS
+    shapes = {name: faces.array(name).shape for name in MODALITIES}
+    assert shapes == {m: (2, 64, 64, {"normal": 3, "frames": 4}.get(m, 1)) for m in MODALITIES}
+    first = index.loc["s00/v"]
+    assert (first["n_faces"], len(first["landmarks"]), len(first["matrix"])) == (1, 10, 6)
+    assert first["eye_distance"] > 20
+    assert first["frame"] == drawn_frame("s00/v", 4, 7)
+    # the frames are lit at 135, 45, 225 and 315 degrees and ever brighter: by azimuth, the second comes first
+    means = faces.array("frames")[0].astype(float).mean(axis=(0, 1))
+    assert means.argsort().tolist() == [1, 0, 2, 3]
+    np.testing.assert_array_equal(
+        faces.array("frame")[0, ..., 0], faces.array("frames")[0, ..., [1, 0, 2, 3][first["frame"]]]
+    )
+    assert not Path(".psface/crop").is_dir() or not any(p.is_dir() for p in Path(".psface/crop").iterdir())
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_processes(photographed, monkeypatch):
+    monkeypatch.setattr(packing, "BATCH", 2)
+    photographed(4)
+    main(["crop", "--jobs", "1"])
+    alone = contents(Path("data/faces"))
+    main(["crop", "--jobs", "2"])
+    assert contents(Path("data/faces")) == alone
+    assert sorted(alone) == sorted([*(f"{m}.npy" for m in MODALITIES), "mask.npy", "index.parquet", "contact.png"])
+
+
+def test_an_interrupted_run_goes_on_where_it_was(photographed, monkeypatch):
+    """A kill while faces are cut, and a line of the sightings cut short: what was seen is not looked at again."""
+    monkeypatch.setattr(packing, "BATCH", 1)
+    photographed(3)
+    main(["crop", "--jobs", "1"])
+    whole = contents(Path("data/faces"))
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "cut_face", killed)
+        with pytest.raises(SystemExit):
+            main(["crop", "--jobs", "1"])
+    assert contents(Path("data/faces")) == whole  # the old result is still in place
+    (sightings,) = Path(".psface/crop").glob("*/sightings.jsonl")
+    lines = sightings.read_text().splitlines(keepends=True)
+    sightings.write_text("".join(lines[:2]) + lines[2][:9])
+    looked = []
+    look = packing.find_faces
+    monkeypatch.setattr(packing, "find_faces", lambda images, **o: looked.append(len(images)) or look(images, **o))
+    main(["crop", "--jobs", "1"])
+    assert looked == [1]
+    assert contents(Path("data/faces")) == whole
+
+
+def test_damaged_maps_and_frames_do_not_stop_the_others(photographed):
+    """The arrays close the gap that a face which could not be cut has left."""
+    sessions = photographed(4)
+    Path(f"data/maps/{sessions[0].id}.exr").write_bytes(b"junk")
+    Path(sessions[2].frames[1]).write_bytes(b"junk")
+    main(["crop", "--jobs", "1"])
+    index = Faces().index.set_index("session")
+    assert index["row"].tolist() == [-1, 0, -1, 1]
+    assert "not an OpenEXR file" in index.loc["s00/v", "reason"]
+    assert sessions[2].frames[1] in index.loc["s02/v", "reason"]
+    array = Faces().array("normal")
+    assert len(array) == len(Faces().mask()) == 2
+    np.testing.assert_array_equal(array[0], array[1])  # the same portrait twice
+    assert array[0].any()
+
+
+def test_sessions_of_different_lengths_are_named(photographed, capsys):
+    photographed(3, frames=[4, 3, 4])
+    line = ends_with(capsys, ["crop"], 2)
+    assert "most have 4, but not s01/v (3)" in line
+    assert "\n" not in line
+
+
+def test_no_face_at_all_is_a_failure(photographed, capsys):
+    photographed(2, blank=(0, 1))
+    assert "no face in any of 2 sessions" in ends_with(capsys, ["crop", "--jobs", "1"], 1)
+    assert not Path("data/faces").exists()
+
+
+def test_crop_before_reconstruct_says_so(photographed, capsys):
+    photographed(1)
+    Path("data/maps/s00/v.exr").unlink()
+    assert "run `psface reconstruct` first" in ends_with(capsys, ["crop"], 2)
+
+
+def test_detect_prints_json(workspace, capsys):
+    write_picture("portrait.png", data.astronaut())
+    write_picture("wall.png", data.brick())
+    main(["detect", "portrait.png", "wall.png", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["image"] for entry in found] == ["portrait.png", "wall.png"]
+    assert found[1]["faces"] == []
+    (face,) = found[0]["faces"]
+    assert list(face) == ["box", "confidence", "landmarks"]
+    assert list(face["landmarks"]) == list(LANDMARKS)
+    reference = json.loads((Path(__file__).parents[2] / "data" / "mtcnn_reference.json").read_text())["portrait"][0]
+    x, y, width, height = face["box"]
+    np.testing.assert_allclose([x, y, x + width, y + height], reference["box"], atol=0.05)
+    np.testing.assert_allclose(list(face["landmarks"].values()), reference["landmarks"], atol=0.05)
+
+
+def test_detect_prints_a_table_and_draws_a_picture(workspace, capsys):
+    write_picture("portrait.png", data.astronaut())
+    main(["detect", "portrait.png", "-o", "drawn.png"])
+    out = capsys.readouterr().out
+    assert "portrait.png: 1 face" in out
+    assert "left_eye" in out
+    assert Path("drawn.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["absent.png", "text.png", "empty.png", "folder"])
+def test_detect_names_what_it_cannot_read(workspace, capsys, name):
+    Path("text.png").write_text("no image")
+    Path("empty.png").touch()
+    Path("folder").mkdir()
+    line = ends_with(capsys, ["detect", name, "--json"], 2)
+    assert name in line
+    assert "\n" not in line
+
+
+def test_the_index_reads_back(photographed):
+    photographed(1)
+    main(["crop", "--jobs", "1"])
+    index = read_parquet("data/faces/index.parquet", made_by="crop")
+    assert index["subject"].tolist() == ["s00"]
+    assert Faces().rows_for(["s00/v", "other/v"]).tolist() == [0, -1]

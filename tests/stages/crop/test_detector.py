@@ -1,0 +1,172 @@
+"""The detector against the `mtcnn` package's own TensorFlow code, and its parts against plain loops."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import PsfaceError
+from stages.crop import boxes as bx
+from stages.crop import weights
+from stages.crop.detector import Detector, area_resize, patches
+
+DATA = Path(__file__).parents[2] / "data"
+REFERENCE = json.loads((DATA / "mtcnn_reference.json").read_text(encoding="utf-8"))
+seeds = st.integers(0, 2**32 - 1)
+
+
+def reference_cases(data_root: Path) -> dict[str, np.ndarray]:
+    spec = importlib.util.spec_from_file_location("make_mtcnn_reference", DATA / "make_mtcnn_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.cases(data_root)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, np.ndarray]:
+    return reference_cases(Path("nowhere"))
+
+
+def agree(faces, expected) -> None:
+    """Boxes overlap by 95 %, landmarks lie within 1.5 px, confidences within .01: the brief's tolerances."""
+    assert len(faces) == len(expected)
+    pairs = zip(sorted(faces, key=lambda f: f.box[0]), sorted(expected, key=lambda e: e["box"][0]), strict=True)
+    for face, other in pairs:
+        assert bx.overlap(np.array([face.box, other["box"]]), "union")[0, 1] >= 0.95
+        assert np.abs(face.landmarks - other["landmarks"]).max() <= 1.5
+        assert face.confidence == pytest.approx(other["confidence"], abs=0.01)
+
+
+@pytest.mark.parametrize("name", [n for n in REFERENCE if not n.startswith("yale")])
+def test_finds_what_the_package_finds(name, detector, pictures):
+    agree(detector.detect([pictures[name]])[0], REFERENCE[name])
+
+
+@pytest.mark.data
+def test_finds_what_the_package_finds_in_bordered_crops(data_root, detector):
+    cases = reference_cases(data_root)
+    names = [n for n in REFERENCE if n.startswith("yale")]
+    for name, faces in zip(names, detector.detect([cases[n] for n in names]), strict=True):
+        agree(faces, REFERENCE[name])
+
+
+def test_a_batch_finds_what_single_images_find(detector, pictures):
+    """Of mixed sizes and grey among them; the package pads them to one size and finds other faces for it."""
+    names = ["face_only", "portrait", "small", "grey", "none_flat"]
+    images = [pictures[n][..., 0] if n == "grey" else pictures[n] for n in names]
+    for name, faces in zip(names, detector.detect(images), strict=True):
+        agree(faces, REFERENCE[name])
+
+
+def test_grey_is_colour_with_three_equal_channels(detector, pictures):
+    image = pictures["grey"]
+    one, three = detector.detect([image[..., 0]])[0], detector.detect([image])[0]
+    np.testing.assert_allclose(one[0].landmarks, three[0].landmarks, atol=1e-3)
+
+
+def test_candidates_are_bounded(monkeypatch, detector, pictures):
+    monkeypatch.setattr("stages.crop.detector.MAX_PROPOSALS", 5)
+    monkeypatch.setattr("stages.crop.detector.MAX_PATCHES", 2)
+    agree(detector.detect([pictures["portrait"]])[0], REFERENCE["portrait"])
+
+
+def test_tiny_images_hold_no_face(detector):
+    assert detector.detect([np.zeros((8, 8), np.uint8), np.zeros((12, 400, 3), np.uint8)]) == [[], []]
+    assert detector.detect([]) == []
+
+
+def test_mistakes_say_what_was_expected(detector):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\), got \(4, 4, 2\)"):
+        detector.detect([np.zeros((4, 4, 2))])
+    with pytest.raises(ValueError, match="12 px"):
+        Detector(min_face=8)
+
+
+@given(seed=seeds, count=st.integers(0, 30), over=st.sampled_from(["union", "smaller"]))
+def test_suppression_by_a_plain_loop(seed, count, over):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 20, (count, 2))
+    rows = np.column_stack([rng.integers(0, 3, count), low, low + rng.uniform(2, 15, (count, 2)), rng.random(count)])
+
+    def covered(box, other) -> bool:
+        width = min(box[3], other[3]) - max(box[1], other[1])
+        height = min(box[4], other[4]) - max(box[2], other[2])
+        common = max(width, 0) * max(height, 0)
+        areas = [(b[3] - b[1]) * (b[4] - b[2]) for b in (box, other)]
+        return common / (sum(areas) - common if over == "union" else min(areas)) > 0.4
+
+    kept = [
+        row
+        for row in rows
+        if not any(other[0] == row[0] and other[5] > row[5] and covered(row, other) for other in rows)
+    ]
+    kept.sort(key=lambda row: (row[0], -row[5]))
+    np.testing.assert_allclose(bx.suppress(rows, 0.4, over), np.array(kept).reshape(-1, 6))
+
+
+@given(seed=seeds, height=st.integers(12, 40), width=st.integers(12, 40), scale=st.floats(0.15, 0.99))
+def test_area_averages_as_opencv(seed, height, width, scale):
+    image = np.random.default_rng(seed).random((height, width, 3)).astype(np.float32)
+    rows, columns = max(1, int(height * scale)), max(1, int(width * scale))
+    ours = area_resize(torch.from_numpy(image).permute(2, 0, 1)[None], rows, columns)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ours, cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA), atol=1e-4)
+
+
+def test_patches_by_a_plain_loop(rng):
+    """The rule of TensorFlow's crop_and_resize, pixel by pixel, for boxes inside, across and outside the image."""
+    stack = rng.normal(size=(2, 1, 11, 14)).astype(np.float32)
+    boxes = np.array([[0, 2.0, 3, 8, 9, 1], [1, -4, -2, 9, 11, 1], [1, 30, 30, 40, 40, 1]])
+    size, (height, width) = 6, stack.shape[2:]
+    expected = np.zeros((3, 1, size, size))
+    for n, (image, x1, y1, x2, y2, _) in enumerate(boxes):
+        for i in range(size):
+            for j in range(size):
+                y = (y1 + (y2 - y1) * i / (size - 1)) / height * (height - 1)
+                x = (x1 + (x2 - x1) * j / (size - 1)) / width * (width - 1)
+                if 0 <= y <= height - 1 and 0 <= x <= width - 1:
+                    top, left, dy, dx = int(y), int(x), y - int(y), x - int(x)
+                    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+                    plane = stack[int(image), 0]
+                    expected[n, 0, i, j] = (1 - dy) * ((1 - dx) * plane[top, left] + dx * plane[top, right]) + dy * (
+                        (1 - dx) * plane[bottom, left] + dx * plane[bottom, right]
+                    )
+    np.testing.assert_allclose(patches(torch.from_numpy(stack), boxes, size).numpy(), expected, atol=1e-5)
+
+
+def test_squares_hold_their_boxes_about_the_same_centre(rng):
+    low = rng.uniform(0, 20, (20, 2))
+    boxes = np.column_stack([np.zeros(20), low, low + rng.uniform(1, 9, (20, 2)), np.ones(20)])
+    squares = bx.squared(boxes)
+    sides = squares[:, 3:5] - squares[:, 1:3]
+    np.testing.assert_allclose(sides[:, 0], sides[:, 1])
+    np.testing.assert_allclose(squares[:, 1:3] + squares[:, 3:5], boxes[:, 1:3] + boxes[:, 3:5])
+    np.testing.assert_allclose(sides[:, 0], (boxes[:, 3:5] - boxes[:, 1:3]).max(axis=1))
+
+
+def test_unusable_weights_are_named(monkeypatch, tmp_path):
+    broken = tmp_path / "pnet.lz4"
+    broken.write_bytes(b"not weights")
+
+    class Files:
+        files = (type("F", (), {"name": "pnet.lz4", "locate": lambda self: broken})(),)
+
+    monkeypatch.setattr(weights, "distribution", lambda name: Files)
+    with pytest.raises(PsfaceError, match=r"pnet\.lz4 cannot be read"):
+        weights._read("pnet")
+    with pytest.raises(PsfaceError, match=r"holds no rnet\.lz4"):
+        weights._read("rnet")
+    with pytest.raises(PsfaceError, match="2 arrays, 13 expected"):
+        weights._to_torch([np.zeros(1)] * 2, weights.PNet(), "pnet")

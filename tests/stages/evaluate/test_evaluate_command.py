@@ -1,0 +1,151 @@
+"""`psface evaluate` on a fabricated workspace: what it writes, and what it refuses in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from pipeline.verification import pair_scores, rates
+from stages.evaluate.command import command
+from stages.evaluate.inputs import raw_pixels
+
+FILES = ("metrics.json", "roc.csv", "cmc.csv", "roc.png", "cmc.png", "scores.png", "embeddings.npz")
+
+
+def evaluate(*arguments: str) -> dict:
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(Path("runs", arguments[0], "evaluate", "metrics.json").read_text())
+
+
+def refusal(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as done:
+        main(["evaluate", *arguments])
+    assert done.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_writes_all_of_it(fabricate):
+    fabricate(lost=3)
+    metrics = evaluate("normal")
+    folder = Path("runs/normal/evaluate")
+    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+    counts = metrics["counts"]
+    assert (counts["subjects"], counts["sessions"], counts["without_face"]) == (24, 93, 3)
+    assert counts["genuine"] + counts["impostor"] == 93 * 92 // 2
+    assert counts["attributes"]["gender"]["female"] == {"sessions": 45, "subjects": 12}
+    for part in (metrics, metrics["raw_pixels"]):
+        assert set(part["verification"]) == {"auc", "eer", "tar@far=1e-2", "tar@far=1e-3"}
+        assert part["verification"]["tar@far=1e-3"]["absent"].endswith("needs at least 30000")
+        for protocol in ("overall", "same_rig", "across_rigs"):
+            assert set(part["identification"][protocol]) == {"rank1", "rank5"}
+            for rate in part["identification"][protocol].values():
+                assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
+    assert metrics["attributes"]["pose"] == {"absent": "all 93 labelled sessions are of one class"}
+    assert set(metrics["attributes"]["gender"]) == {"auroc", "balanced_accuracy"}
+    assert "facial_hair" not in metrics["attributes"]  # the run does not read it
+
+
+def test_the_files_agree_with_the_metrics(fabricate):
+    fabricate()
+    metrics = evaluate("normal")
+    folder = Path("runs/normal/evaluate")
+    with np.load(folder / "embeddings.npz") as saved:
+        scores = pair_scores(saved["embedding"], saved["subject"])
+    assert rates(scores)["auc"][0] == pytest.approx(metrics["verification"]["auc"]["value"], abs=1e-9)
+    roc = pd.read_csv(folder / "roc.csv")
+    assert len(roc) < 400
+    assert roc["fmr"].is_monotonic_increasing
+    assert roc["tmr"].is_monotonic_increasing
+    assert np.interp(0.01, roc["fmr"], roc["tmr"]) == pytest.approx(
+        metrics["verification"]["tar@far=1e-2"]["value"], abs=0.03
+    )
+    assert np.trapezoid(roc["tmr"], roc["fmr"]) == pytest.approx(metrics["verification"]["auc"]["value"], abs=0.02)
+    cmc = pd.read_csv(folder / "cmc.csv")
+    assert list(cmc.columns) == ["rank", "rate", "low", "high", "same_rig", "across_rigs"]
+    assert cmc["rate"][0] == pytest.approx(metrics["identification"]["overall"]["rank1"]["value"])
+    assert cmc["across_rigs"][4] == pytest.approx(metrics["identification"]["across_rigs"]["rank5"]["value"])
+    assert (cmc["rate"].iloc[-1], len(cmc)) == (1, 24)
+
+
+def test_the_same_run_gives_the_same_bytes(fabricate):
+    fabricate()
+    evaluate("normal")
+    folder = Path("runs/normal/evaluate")
+    first = {name: (folder / name).read_bytes() for name in FILES}
+    evaluate("normal")
+    assert first == {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_data_without_labels_and_with_one_rig(fabricate):
+    fabricate(labelled=False, rigs=("",))
+    metrics = evaluate("frames")
+    assert {json.dumps(entry) for entry in metrics["attributes"].values()} == {'{"absent": "no session has the label"}'}
+    assert metrics["identification"]["across_rigs"] == {"absent": "all sessions are from one rig"}
+    assert metrics["counts"]["rigs"] == {"unknown": 96}
+    assert metrics["counts"]["attributes"]["gender"]["missing"] == {"sessions": 96}
+
+
+def test_a_run_of_another_workspace(fabricate):
+    workspace = fabricate()
+    Path("runs/normal/train").rename(workspace / "elsewhere")
+    evaluate("normal", "--weights", "elsewhere")
+
+
+def test_only_test_subjects_count(fabricate):
+    fabricate()
+    splits = pd.read_parquet("data/splits.parquet")
+    splits.loc[splits["subject"] < "1011", "split"] = "train"
+    splits.to_parquet("data/splits.parquet", index=False)
+    assert evaluate("normal")["counts"]["subjects"] == 14
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": 112}, "faces of 32 x 32 px, run `normal` was trained on 112 px"),
+        ({"normalisation": {"normal": "imagenet"}}, "normal was prepared by `imagenet`"),
+        ({"normalisation": {}}, "normal was prepared by `None`"),
+        ({"template": "ffhq"}, "faces aligned on `ffhq`"),
+        ({"channels": {"normal": 1}}, "3 channels, run `normal` was trained on 1"),
+        ({"network": {"name": "resnet", "kwargs": {}}}, "weights do not fit"),
+        ({"version": 0}, "not a contract of this version"),
+    ],
+)
+def test_a_contract_that_cannot_be_kept_is_one_line(fabricate, make_run, capsys, changes, words):
+    fabricate()
+    make_run(Path("runs/normal/train"), "normal", "normal", **changes)
+    assert words in refusal(capsys, "normal")
+
+
+def test_other_mistakes_are_one_line(fabricate, make_run, capsys):
+    fabricate()
+    assert "runs/nobody/train/contract.json is missing" in refusal(capsys, "nobody")
+    make_run(Path("runs/frames/train"), "frames", "frames", channels={"frames": 9})
+    assert "4 frames a session, run `frames` was trained on 9" in refusal(capsys, "frames")
+    splits = pd.read_parquet("data/splits.parquet")
+    splits.assign(split="train").to_parquet("data/splits.parquet", index=False)
+    assert "no session is in the test split" in refusal(capsys, "normal")
+    Path("runs/normal/train/weights.safetensors").write_bytes(b"cut short")
+    assert "cannot be read" in refusal(capsys, "normal")
+
+
+def test_raw_pixels_are_centred_and_modalities_count_alike():
+    rng = np.random.default_rng(0)
+    inputs = {"normal": rng.normal(size=(6, 3, 4, 4)), "depth": 100 + 1e3 * rng.normal(size=(6, 1, 4, 4))}
+    vectors = raw_pixels({name: torch.from_numpy(pixels) for name, pixels in inputs.items()})
+    assert vectors.shape == (6, 64)
+    assert np.allclose(np.linalg.norm(vectors[:, :48], axis=1), 1)
+    assert np.allclose(np.linalg.norm(vectors[:, 48:], axis=1), 1)
+    centred = inputs["depth"] - inputs["depth"].mean(axis=0)
+    first, second = (x.ravel() for x in centred[:2])
+    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    assert vectors[0, 48:] @ vectors[1, 48:] == pytest.approx(cosine)

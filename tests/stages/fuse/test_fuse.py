@@ -1,0 +1,126 @@
+"""`psface fuse` on a fabricated workspace with two untrained branches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from models import create_model
+from models.embedding import embed
+from pipeline.cli import main
+from pipeline.contract import load_run
+from pipeline.faces import Faces, mirror
+from pipeline.fitting import verify
+from pipeline.samples import FaceStore, read_samples
+from pipeline.tables import write_parquet
+from stages.fuse import fit
+
+RUN = Path("runs/both/train")
+TINY = {"modalities": ["normal", "frames"], "epochs": 3, "views": 2, "batch": 16}
+
+
+def prepare(**changes: Any) -> None:
+    table = pd.read_parquet("data/splits.parquet")
+    number = table["subject"].astype(int) - 1001
+    table["split"] = np.select([number < 14, number < 20], ["train", "validation"], "test")
+    write_parquet("data/splits.parquet", table)
+    Path("params.yaml").write_text(yaml.safe_dump({"fuse": {"both": {**TINY, **changes}}}))
+
+
+@pytest.fixture
+def ready(fabricate: Callable[..., Path]) -> Path:
+    """A workspace with the runs `normal` and `frames`."""
+    root = fabricate()
+    prepare()
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32, so that rates can be compared with those of the saved network."""
+    make = fit.make_fabric
+    monkeypatch.setattr(fit, "make_fabric", lambda _: make("32"))
+
+
+def test_a_run_is_whole_and_gives_the_stated_auc(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["fuse", "both"])
+    assert "wrote runs/both/train (validation AUC" in capsys.readouterr().out
+    contract, state = load_run(RUN)
+    assert contract.modalities == ["normal", "frames"]
+    assert not any("centres" in name for name in state)
+    model = create_model(contract.network.name, **contract.network.kwargs)
+    model.load_state_dict(state)
+    faces = Faces()
+    tables = {"sessions": "data/sessions.parquet", "splits": "data/splits.parquet"}
+    samples = read_samples(
+        "validation", faces=faces, **tables, attributes=list(contract.attributes), vocabulary=contract.vocabulary
+    )
+    embeddings, shares = embed(model, FaceStore(faces, contract.modalities, samples.row).all(), mirror=mirror)
+    stated = json.loads((RUN / "validation.json").read_text())
+    assert verify(embeddings, samples)["auc"] == pytest.approx(stated["auc"], abs=1e-6)
+    assert stated["auc"] == pytest.approx(max(stated["candidates"].values()), abs=1e-9)
+    assert {name: s.shape[1] for name, s in shares.items()} == contract.attributes
+    assert len(pd.read_csv(RUN / "history.csv")) == 3
+
+
+def test_branches_are_as_they_were(ready: Path) -> None:
+    """Pins the thesis's seventh defect: the statistics of frozen branches drifted."""
+    main(["fuse", "both"])
+    _, fused = load_run(RUN)
+    for modality in ("normal", "frames"):
+        _, own = load_run(Path("runs", modality, "train"))
+        for name, value in own.items():
+            assert torch.equal(fused[f"branches.{modality}.{name}"], value), name
+
+
+def test_nothing_gained_is_plain_concatenation(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "verify", lambda *_: {"auc": 0.9, "eer": 0.2})
+    main(["fuse", "both"])
+    stated = json.loads((RUN / "validation.json").read_text())
+    assert (stated["gains"], stated["strength"], stated["epoch"]) == ({"normal": 1.0, "frames": 1.0}, 0.0, 0)
+
+
+def test_the_same_twice(ready: Path) -> None:
+    for name in ("one", "two"):
+        main(["fuse", "both", "--output", name])
+    for name in ("weights.safetensors", "history.csv", "validation.json", "contract.json"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocabulary": "photoface"}, "do not go together"),
+        ({"size": 64}, "do not go together"),
+        ({"modalities": ["normal"], "normalisation": {"normal": "unit-1"}}, "was trained on normal"),
+        ({"normalisation": {"frames": "other-1"}}, "retrain it"),
+    ],
+)
+def test_branches_that_do_not_go_together(
+    ready: Path,
+    make_run: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    make_run(Path("runs/frames/train"), "frames", "frames", **changes)
+    with pytest.raises(SystemExit) as stopped:
+        main(["fuse", "both"])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_branch_that_is_not_trained(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(modalities=["normal", "depth"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["fuse", "both"])
+    assert stopped.value.code == 2
+    assert "runs/depth/train/contract.json is missing: train this run first" in capsys.readouterr().err

@@ -1,0 +1,189 @@
+"""`psface train` on a fabricated workspace: what it leaves, that it repeats itself, resumes, and says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from models import create_model
+from models.embedding import embed
+from pipeline.cli import main
+from pipeline.contract import load_run
+from pipeline.faces import Faces, mirror
+from pipeline.fitting import verify
+from pipeline.params import Train
+from pipeline.samples import FaceStore, read_samples
+from pipeline.tables import write_parquet
+from stages.train import fit
+
+RUN = Path("runs/normal/train")
+ATTRIBUTES = {"spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0}
+TINY = {"epochs": 2, "batch": 16, "width": 8, "dimension": 144, "precision": "32", "attributes": ATTRIBUTES}
+
+
+def prepare(**changes: Any) -> None:
+    """Split the subjects of the workspace, and write parameters."""
+    table = pd.read_parquet("data/splits.parquet")
+    number = table["subject"].astype(int) - 1001
+    table["split"] = np.select([number < 14, number < 20], ["train", "validation"], "test")
+    table["keep"] = ~table["session"].isin(["1001/3"])
+    write_parquet("data/splits.parquet", table)
+    Path("params.yaml").write_text(yaml.safe_dump({"train": {"normal": {**TINY, **changes}, "frames": TINY}}))
+
+
+@pytest.fixture
+def ready(fabricate: Callable[..., Path]) -> Path:
+    """A workspace with faces, labels and splits."""
+    root = fabricate(lost=1)
+    prepare()
+    return root
+
+
+def test_a_run_is_whole(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", "normal"])
+    assert "wrote runs/normal/train (validation AUC" in capsys.readouterr().out
+    names = {"weights.safetensors", "contract.json", "history.csv", "curves.png", "validation.json"}
+    assert {p.name for p in RUN.iterdir()} == names
+    history = pd.read_csv(RUN / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    columns = {"lr", "reversal", "norm_mean", "norm_low", "norm_high", "clamped", "validation_auc", "validation_eer"}
+    losses = {f"loss_{name}" for n in ATTRIBUTES for name in (n, f"adversary_{n}")} | {"loss_identity"}
+    assert columns | losses <= set(history)
+
+
+def test_weights_hold_no_class_head_and_give_the_stated_auc(ready: Path) -> None:
+    main(["train", "normal"])
+    contract, state = load_run(RUN)
+    assert not any("centres" in name for name in state)
+    assert (contract.run, contract.modalities, contract.size, contract.channels) == (
+        "normal",
+        ["normal"],
+        32,
+        {"normal": 3},
+    )
+    model = create_model(contract.network.name, **contract.network.kwargs)
+    model.load_state_dict(state)
+    faces = Faces()
+    tables = {"sessions": "data/sessions.parquet", "splits": "data/splits.parquet"}
+    samples = read_samples("validation", faces=faces, **tables, attributes=list(ATTRIBUTES), vocabulary="binary")
+    embeddings, _ = embed(model, FaceStore(faces, ["normal"], samples.row).all(), mirror=mirror)
+    stated = yaml.safe_load((RUN / "validation.json").read_text())
+    assert verify(embeddings, samples)["auc"] == pytest.approx(stated["auc"], abs=1e-6)
+    assert stated["counts"] == {"subjects": 6, "sessions": 24}
+
+
+def test_the_same_twice(ready: Path) -> None:
+    torch.manual_seed(1)
+    main(["train", "normal", "--output", "one"])
+    torch.manual_seed(2)  # somebody else's random numbers are of no account
+    main(["train", "normal", "--output", "two"])
+    for name in ("weights.safetensors", "history.csv", "validation.json", "contract.json", "curves.png"):
+        assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
+
+
+def test_a_killed_run_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["train", "normal"])
+    whole = {p.name: p.read_bytes() for p in RUN.iterdir()}
+    save, epochs = fit.Trainer._save, []
+
+    def die(self: fit.Trainer) -> None:
+        save(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit.Trainer, "_save", die)
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "normal"])
+        assert stopped.value.code == 130
+    train_epoch = fit.Trainer._train_epoch
+    monkeypatch.setattr(
+        fit.Trainer, "_train_epoch", lambda self, rng: epochs.append(self.epoch) or train_epoch(self, rng)
+    )
+    main(["train", "normal"])
+    assert epochs == [1]  # the first was not repeated
+    assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
+
+
+def test_stops_early_and_keeps_the_best(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(epochs=10, patience=2)
+    aucs = iter([0.6, 0.8, 0.7, 0.7])
+    monkeypatch.setattr(fit, "verify", lambda *_: {"auc": next(aucs), "eer": 0.5})
+    main(["train", "normal"])
+    assert len(pd.read_csv(RUN / "history.csv")) == 4
+    stated = yaml.safe_load((RUN / "validation.json").read_text())
+    assert (stated["auc"], stated["epoch"]) == (0.8, 2)
+
+
+def test_without_labels(fabricate: Callable[..., Path]) -> None:
+    fabricate(labelled=False)
+    prepare(epochs=1)
+    main(["train", "frames"])
+    history = pd.read_csv("runs/frames/train/history.csv")
+    assert (history[[f"loss_{name}" for name in ATTRIBUTES]] == 0).all(axis=None)
+    stated = yaml.safe_load(Path("runs/frames/train/validation.json").read_text())
+    assert set(stated["balanced_accuracy"].values()) == {None}
+
+
+def test_bfloat16_and_photofaces_vocabulary(ready: Path) -> None:
+    prepare(precision="bf16", epochs=1, vocabulary="photoface")
+    main(["train", "normal"])
+    contract, state = load_run(RUN)
+    assert contract.attributes == {"spectacles": 2, "facial_hair": 5, "expression": 4, "pose": 5, "gender": 2}
+    assert {str(v.dtype) for v in state.values()} == {"torch.float32", "torch.int64"}
+
+
+def test_a_loss_that_breaks_is_named(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fit, "augment", lambda faces, *_: {k: x * float("nan") for k, x in faces.items()})
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err
+    assert said == "psface: the identity loss is not finite at epoch 1, batch 1: lower train.normal.lr\n"
+    assert RUN.exists()  # the run that was there is left as it was
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["noodle"], "noodle"),
+        (["normal", "--splits", "none.parquet"], "none.parquet is missing: run `psface balance`"),
+        (["depth"], "`train.depth` is missing"),
+        (["normal", "--faces", "nowhere"], "is missing: run `psface crop`"),
+    ],
+)
+def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_small_training_set_learns(ready: Path) -> None:
+    """Faces of one subject share a weak pattern: training must find it where an untrained network does not."""
+    prepare(epochs=6, batch=8, augment={"rotate": 0, "zoom": 0, "shift": 0, "mirror": 0, "cut": 0, "patches": 0})
+    main(["train", "normal"])
+    history = pd.read_csv(RUN / "history.csv")
+    assert history["loss_identity"].iloc[-1] < history["loss_identity"].iloc[0]
+    assert history["validation_auc"].max() > 0.6
+    assert (history["clamped"] < 1).all()
+
+
+def test_norms_that_would_start_outside_magfaces_range_are_refused(
+    ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pins the thesis's third defect where it begins: in the settings."""
+    prepare(dimension=64)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    assert "start with a norm of 8, outside MagFace's range" in capsys.readouterr().err
+    assert Train().identity.lambda_g >= Train().identity.lambda_bound

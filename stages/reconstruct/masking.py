@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.errors import Rejected
 
+GAP = 0.02  # of the longer side, half the width of a gap that is closed
 LEAST_SHARE = 0.01  # of the picture; a face in a smaller part of it has too few pixels for anything that follows
 
 
@@ -16,30 +17,33 @@ def foreground(frames: np.ndarray, *, level: float) -> np.ndarray:
     Parameters
     ----------
     frames : (k, H, W) float32 in [0, 1], ambient subtracted.
-    level : brightness that some frame must reach; raised to six times the noise of the darkest tenth of the picture.
+    level : brightness that some frame must reach.
 
     Returns
     -------
-    (H, W) bool: the largest connected part, holes filled (pupils and nostrils are face), its border one pixel in.
+    (H, W) bool: the largest connected part, gaps narrower than a brow closed and holes filled (pupils, nostrils and dark
+    brows are face), its border one pixel in.
 
     Raises
     ------
     Rejected : nothing stands out.
     """
     brightest = cv2.GaussianBlur(frames.max(axis=0), (0, 0), 0.8)
-    dark = brightest[brightest <= np.quantile(brightest, 0.1)]
-    floor = float(np.median(dark))
-    noise = 1.4826 * float(np.median(np.abs(dark - floor)))
-    # a bright darkest tenth is no background: the face fills the picture (tight crops) and nothing tells of the noise
-    threshold = level if floor > 2 * level else max(level, min(floor + 6 * noise, 0.5 * float(brightest.max())))
-    above = (brightest > threshold).astype(np.uint8)
-    above = cv2.morphologyEx(above, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=4)
+    above = cv2.morphologyEx((brightest > level).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(_closed(above), connectivity=4)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if not len(areas) or areas.max() < LEAST_SHARE * above.size:
         raise Rejected(f"no face stands out from the dark: the brightest pixel of all frames is {brightest.max():.3f}")
     mask = _filled(labels == 1 + int(areas.argmax()))
     return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+
+
+def _closed(above: np.ndarray) -> np.ndarray:
+    """Gaps up to `GAP` of the longer side closed; at the picture's border too, as if it went on there by reflection."""
+    reach = max(1, round(GAP * max(above.shape)))
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    wide = cv2.copyMakeBorder(above, *(2 * reach,) * 4, cv2.BORDER_REFLECT)
+    return cv2.morphologyEx(wide, cv2.MORPH_CLOSE, disk)[2 * reach : -2 * reach, 2 * reach : -2 * reach].copy()
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

@@ -41,8 +41,8 @@ def register(frames: np.ndarray, lights: np.ndarray, *, largest: float) -> np.nd
 
     Returns
     -------
-    (k, 2) float64 shifts (dx, dy) in pixels, of mean zero: what is at p in the registered frame is at p + shift in the
-    frame as taken. All zero where nothing clearly moved.
+    (k, 2) float64 shifts (dx, dy) in pixels from the first frame, which stays: what is at p in a registered frame is at
+    p + shift in the frame as taken. All zero where nothing clearly moved.
     """
     k = len(lights)
     none = np.zeros((k, 2))
@@ -54,6 +54,7 @@ def register(frames: np.ndarray, lights: np.ndarray, *, largest: float) -> np.nd
         if refined is None:
             return none
         shifts = refined * scale
+    shifts = shifts - shifts[0]
     if np.abs(shifts).max() > largest or np.abs(shifts).max() < LEAST_SHIFT * 2**halvings:
         return none
     small = _shrunk(frames, halvings)

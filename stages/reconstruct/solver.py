@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.lights import condition
 
 FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
+IMPLAUSIBLE = 2.5  # times a pixel's brightest sample: an albedo that would need every flash beyond 66 degrees
 SUBSET_CONDITION = 6.0  # flashes that stay must be at most this ill-conditioned before another sample is set aside
 
 
@@ -72,10 +73,48 @@ def solve(
     shadowed = relative < shadow * np.where(saturated, 0, relative).max(axis=0)
     weights = np.maximum(samples, 0) + np.float32(FLOOR)
     if k > 3:
-        weights *= np.where(_spared(saturated, lights), np.float32(0), np.float32(1))
         weights *= np.where(_spared(shadowed | saturated, lights) & shadowed, np.float32(shadow_weight), np.float32(1))
     scaled = weighted_least_squares(samples, rows, weights)
+    if k > 3 and saturated.any():
+        scaled = _beyond_the_top(samples, rows, weights, scaled, _spared(saturated, lights))
+    _bound(scaled, samples, rows, weights, relative.max(axis=0))
     return Solution(scaled, samples - rows @ scaled, weights, shadowed, saturated)
+
+
+def _beyond_the_top(
+    samples: np.ndarray, rows: np.ndarray, weights: np.ndarray, scaled: np.ndarray, aside: np.ndarray
+) -> np.ndarray:
+    """Solutions (3, P) and weights (in place) with saturated samples set aside, where the others agree that they are.
+
+    A saturated sample is a lower bound: it counts as it stands where the others predict less, since the truth is nearer
+    to it than to their prediction.
+    """
+    at = np.flatnonzero(aside.any(axis=0))
+    without = np.where(aside[:, at], np.float32(0), weights[:, at])
+    free = weighted_least_squares(samples[:, at], rows, without)
+    lower = (rows @ free < samples[:, at]) & aside[:, at]
+    weights[:, at] = np.where(lower, weights[:, at], without)
+    scaled[:, at] = weighted_least_squares(samples[:, at], rows, weights[:, at])
+    return scaled
+
+
+def _bound(
+    scaled: np.ndarray, samples: np.ndarray, rows: np.ndarray, weights: np.ndarray, brightest: np.ndarray
+) -> None:
+    """Solve again, in place, pixels whose albedo no flash supports: one light left in a cast shadow sends it anywhere.
+
+    They are held, by a tenth of their brightest sample's weight, to a surface that faces the camera.
+    """
+    at = np.flatnonzero(np.einsum("ip,ip->p", scaled, scaled) > (IMPLAUSIBLE * brightest) ** 2)
+    if not len(at):
+        return
+    facing = samples[:, at].sum(axis=0) / rows[:, 2].sum()
+    hold = np.broadcast_to(0.1 * weights[:, at].max(axis=0), (3, len(at)))
+    scaled[:, at] = weighted_least_squares(
+        np.concatenate([samples[:, at], np.stack([0 * facing, 0 * facing, facing])]),
+        np.concatenate([rows, np.eye(3, dtype=np.float32)]),
+        np.concatenate([weights[:, at], hold]),
+    )
 
 
 def weighted_least_squares(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -37,7 +37,8 @@ def compare(runs: Sequence[Run], *, resamples: int, seed: int) -> dict[str, Any]
     Returns
     -------
     ``{"chosen": {...}, "differences": {rival: {"first", "second", "against", "sessions", "subjects", "auc": {"value",
-    "low", "high", "above"}, "eer": ..., "tar@far=1e-2": ...}}}``, or ``{"absent": reason}``.
+    "low", "high", "above"}, "eer": ..., "tar@far=1e-2": ..., "verdict"}}}``, or ``{"absent": reason}``. The verdict is
+    that of the AUC's interval: above, below, not told apart.
     """
     fusion = _best([run for run in runs if run.fused], lambda run: run.validation_auc)
     if fusion is None:
@@ -72,7 +73,7 @@ def lines(comparison: dict[str, Any]) -> list[str]:
         return [f"no comparison: {comparison['absent']}"]
     return [
         f"{each['first']} - {each['second']} ({each['against']}): AUC {signed(each['auc'])}, EER {signed(each['eer'])}"
-        f" on {each['subjects']} subjects; above in {each['auc']['above']:.0%} of the resamples"
+        f" on {each['subjects']} subjects: {each['verdict']}"
         for each in comparison["differences"].values()
     ]
 
@@ -93,4 +94,12 @@ def _difference(first: Run, second: Run, *, resamples: int, seed: int) -> dict[s
     weights = resample(len(scores[0].subjects), resamples, np.random.default_rng(seed))
     fars = [FAR] if refused_far(scores[0], FAR) is None else []
     counts = {"sessions": len(sessions), "subjects": len(scores[0].subjects)}
-    return counts | difference(*scores, weights, fars)
+    found = difference(*scores, weights, fars)
+    return {**counts, "verdict": _verdict(found["auc"]), **found}
+
+
+def _verdict(gap: dict[str, float | None]) -> str:
+    """What the interval of a difference says."""
+    if gap["low"] is None or gap["high"] is None or gap["low"] <= 0 <= gap["high"]:
+        return "not told apart"
+    return "above" if gap["low"] > 0 else "below"

@@ -96,8 +96,10 @@ def _pattern(entry: str | dict[str, Any]) -> str:
 
 
 def _inside(dep: str, out: str) -> bool:
-    """Whether one path is the other or lies in it."""
-    return all(a == b or "*" in (a, b) for a, b in zip(dep.split("/"), out.split("/"), strict=False))
+    """Whether one path is the other or lies in it; a dep's ``*`` means a name only among paths of its length."""
+    read, written = dep.split("/"), out.split("/")
+    loose = len(read) == len(written)
+    return all(a == b or b == "*" or (loose and a == "*") for a, b in zip(read, written, strict=False))
 
 
 def _reachable(after: dict[str, set[str]], name: str) -> set[str]:

@@ -93,19 +93,30 @@ def _make_run() -> Callable[..., Contract]:
     return make_run
 
 
+def fill_workspace(*, labelled: bool = True, rigs: tuple[str, ...] = ("near", "wide"), lost: int = 0) -> None:
+    """Make the current folder a workspace up to the runs `normal` and `frames`, trained not at all."""
+    sessions = make_sessions(24, 4, labelled=labelled, rigs=rigs)
+    write_sessions("data/sessions.parquet", sessions)
+    make_faces(Path("data/faces"), sessions, lost=lost)
+    split = pd.DataFrame({"session": [s.id for s in sessions], "subject": [s.subject for s in sessions]})
+    write_parquet("data/splits.parquet", split.assign(split="test", keep=True, weight=1.0, role="probe"))
+    for run in ("normal", "frames"):
+        make_run(Path("runs", run, "train"), run, run)
+    Path("params.yaml").write_text("evaluate: {resamples: 100}\nreport: {resamples: 100, examples: 2}\n")
+
+
+@pytest.fixture(scope="session", name="fill_workspace")
+def _fill_workspace() -> Callable[..., None]:
+    """`fill_workspace(...)` in the current folder, for fixtures that live longer than a test."""
+    return fill_workspace
+
+
 @pytest.fixture
 def fabricate(workspace: Path) -> Callable[..., Path]:
-    """Make the current folder a workspace up to the runs `normal` and `frames`, trained not at all."""
+    """`fabricate(...)` fills an empty workspace, which is the current folder."""
 
-    def make(*, labelled: bool = True, rigs: tuple[str, ...] = ("near", "wide"), lost: int = 0) -> Path:
-        sessions = make_sessions(24, 4, labelled=labelled, rigs=rigs)
-        write_sessions("data/sessions.parquet", sessions)
-        make_faces(Path("data/faces"), sessions, lost=lost)
-        split = pd.DataFrame({"session": [s.id for s in sessions], "subject": [s.subject for s in sessions]})
-        write_parquet("data/splits.parquet", split.assign(split="test", keep=True, weight=1.0, role="probe"))
-        for run in ("normal", "frames"):
-            make_run(Path("runs", run, "train"), run, run)
-        Path("params.yaml").write_text("evaluate: {resamples: 100}\nreport: {resamples: 100, examples: 2}\n")
+    def make(**choices: object) -> Path:
+        fill_workspace(**choices)
         return workspace
 
     return make

@@ -24,10 +24,10 @@ def make(root: Path, subject: str, angles: list[tuple[int, int]] = ANGLES) -> No
 
 
 def test_azimuth_is_positive_to_the_left_of_the_image() -> None:
-    np.testing.assert_allclose(light_of("yaleB01_P00A+000E+00.pgm"), [0, 0, 1], atol=1e-12)
-    np.testing.assert_allclose(light_of("yaleB01_P00A+090E+00.pgm"), [-1, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(light_of("yaleB01_P00A-030E+00.pgm"), [0.5, 0, np.sqrt(0.75)], atol=1e-12)
-    np.testing.assert_allclose(light_of("yaleB01_P00A+000E+90.pgm"), [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(light_of("A+000E+00"), [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(light_of("A+090E+00"), [-1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(light_of("A-030E+00"), [0.5, 0, np.sqrt(0.75)], atol=1e-12)
+    np.testing.assert_allclose(light_of("A+000E+90"), [0, 1, 0], atol=1e-12)
 
 
 def test_flashes_are_dealt_into_disjoint_sessions(workspace: Path) -> None:
@@ -40,6 +40,7 @@ def test_flashes_are_dealt_into_disjoint_sessions(workspace: Path) -> None:
     assert not refusals
     assert len(notes) == 1
     assert "ambient" in notes[0]
+    assert len({s.rig for s in sessions}) == 3  # both are dealt what they have in common
     for subject, fits in (("yaleB01", True), ("yaleB02", False)):
         own = [s for s in sessions if s.subject == subject]
         assert [s.session for s in own] == ["P00-set1", "P00-set2", "P00-set3"]
@@ -51,7 +52,18 @@ def test_flashes_are_dealt_into_disjoint_sessions(workspace: Path) -> None:
         assert all(s.lights[:, 2].min() >= 0.5 - 1e-9 for s in own)
         assert all(s.gender == s.pose == s.expression == -1 for s in own)
         for s in own:
-            np.testing.assert_allclose(s.lights, [light_of(Path(f).name) for f in s.frames])
+            np.testing.assert_allclose(s.lights, [light_of(Path(f).stem[-9:]) for f in s.frames])
+
+
+def test_one_who_lacks_flashes_narrows_nobody_else_down(workspace: Path) -> None:
+    make(Path("faces"), "yaleB01", ANGLES[2:11])
+    make(Path("faces"), "yaleB02")
+    make(Path("faces"), "yaleB03")
+    sessions, refusals, _ = ingest(Ingest(source="yaleb", root="faces", deal=Deal(cap=60)), jobs=1)
+    assert not refusals
+    of = {name: [s for s in sessions if s.subject == name] for name in ("yaleB01", "yaleB02", "yaleB03")}
+    assert [len(own) for own in of.values()] == [2, 3, 3]
+    assert [s.rig for s in of["yaleB02"]] == [s.rig for s in of["yaleB03"]]
 
 
 def test_too_few_flashes_are_refused_with_the_reason(workspace: Path) -> None:
@@ -73,6 +85,7 @@ def test_the_published_crops(data_root: Path, workspace: Path) -> None:
     found = [item for item in read_yaleb(Path(params.root), params) if isinstance(item, Session)]
     assert len({s.subject for s in found}) == 30
     assert len(found) == 180
+    assert len({s.rig for s in found}) == 6
     assert max(condition(s.lights) for s in found) < 4
     frames = [f for s in found for f in s.frames]
     assert len(set(frames)) == len(frames) == 720

@@ -93,7 +93,7 @@ class Variation(Section):
 
     ``shape`` and ``asymmetry`` are standard deviations of the weights of local changes; ``pitch`` and ``roll`` of the
     head in degrees (yaw follows from the pose's class); ``expression`` scales all facial actions; ``skin`` is the
-    relative jitter of a subject's skin and hair from session to session.
+    relative jitter of a subject's skin, hair and haircut from session to session.
     """
 
     shape: NonNegative = 0.25
@@ -182,7 +182,7 @@ class Reconstruct(Section):
     ambient: bool = True  # subtract the frame without flash where a session has one
     saturation: Annotated[float, Field(gt=0.5, le=1)] = 0.99  # samples from here on say nothing
     shadow: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of a pixel's brightest sample: below it is shadow
-    shadow_weight: Share = 0.3  # of such a sample, where three good ones remain
+    shadow_weight: Share = 0.6  # of such a sample, where three good ones remain
     mask_level: Annotated[float, Field(gt=0, lt=1)] = 0.03  # brightness that some frame reaches on the face
     slope_floor: Annotated[float, Field(gt=0, lt=1)] = 0.05  # least n_z in integration
 
@@ -198,7 +198,7 @@ class Crop(Section):
     seed: Seed
     size: Annotated[int, Field(ge=32, le=1024)] = 112
     confidence: Share = 0.9
-    border: Annotated[float, Field(ge=0, le=1)] = 0.25
+    border: Annotated[float, Field(ge=0, le=1)] = 0.3
     min_face: Annotated[float, Field(ge=0.02, le=1)] = 0.2
 
 
@@ -271,28 +271,32 @@ class Augment(Section):
 
 
 AttributeWeights = dict[AttributeName, Positive]
+ATTRIBUTE_WEIGHTS: AttributeWeights = {
+    "spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0,
+}  # fmt: skip
+SHORT_TRAINING = MagFace(scale=32, l_m=0.2, u_m=0.45, lambda_g=10)  # of a few hundred faces: docs/train.md
 
 
 class Train(Section):
     """One modality's recogniser (docs/train.md)."""
 
     seed: Seed = 7
-    epochs: Count = 24
-    batch: Annotated[int, Field(ge=4)] = 32
-    lr: Positive = 0.002
+    epochs: Count = 36
+    batch: Annotated[int, Field(ge=4)] = 16
+    lr: Positive = 0.001  # the highest, after the warm-up
     weight_decay: NonNegative = 0.05
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    patience: Count = 8
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
+    patience: Count = 12  # epochs without a gain on validation
     precision: Literal["auto", "bf16", "32"] = "auto"
     width: Annotated[int, Field(ge=8, le=256)] = 32
-    strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (1, 2, 2, 2)
-    dimension: Annotated[int, Field(ge=16, le=2048)] = 256
+    strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (2, 2, 2, 2)
+    dimension: Annotated[int, Field(ge=16, le=2048)] = 512  # of the embedding
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     vocabulary: Literal["binary", "photoface"] = "binary"
-    attributes: AttributeWeights = {}
-    focus: NonNegative = 1.0
-    adversary: NonNegative = 0.1
-    identity: MagFace = MagFace()
+    attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # of their losses beside the identity's 1
+    focus: NonNegative = 1.0  # gamma of the commonest class
+    adversary: NonNegative = 0.1  # of the adversaries' losses, relative to their attributes'
+    identity: MagFace = SHORT_TRAINING
     augment: Augment = Augment()
 
     @model_validator(mode="after")
@@ -317,7 +321,7 @@ class Fuse(Section):
     lr: Positive = 0.001
     weight_decay: NonNegative = 0.05
     focus: NonNegative = 1.0
-    identity: MagFace = MagFace()
+    identity: MagFace = SHORT_TRAINING
     augment: Augment = Augment()
 
     @field_validator("modalities")

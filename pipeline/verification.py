@@ -15,7 +15,9 @@ References
 .. [2] R. M. Bolle, N. K. Ratha, S. Pankanti, "Error analysis of pattern recognition systems: the subsets bootstrap",
    Computer Vision and Image Understanding 93(1), 1-33, 2004. DOI:10.1016/j.cviu.2003.08.002 (subjects, not pairs).
 .. [3] A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 386-411, 2007. DOI:10.1214/07-AOAS122
-   (weights w_i w_j for data crossed over two factors).
+   (resampling of data crossed over two factors; here both are the subjects, and drawn together).
+.. [4] A. B. Owen, D. Eckles, "Bootstrapping data arrays of arbitrary order", Annals of Applied Statistics 6(3), 2012.
+   DOI:10.1214/12-AOAS547 (products of weights; mildly conservative).
 """
 
 from __future__ import annotations

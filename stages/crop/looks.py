@@ -1,11 +1,10 @@
 """The face of a session, from several looks at the mean of its frames.
 
-MTCNN was trained on photographs with room around the face; on the tight crops of a recording it misses many, and where
-it finds one its landmarks move by a few per cent of the eye distance with the frame around it. So it looks three
-times, with different borders and tone curves, and each time at the mirror image too; the landmarks are the median of
-the looks that agree. On Extended Yale B that finds all faces where one look finds nine in ten, with two thirds of the
-scatter of the landmarks between sessions of a subject (docs/crop.md). The mean of the frames has the fewest shadows to
-mislead it.
+MTCNN was trained on photographs with room around the face: of tight crops it misses many, takes parts of some for a
+face, and its landmarks move by several per cent of the eye distance with what is around the face. So it looks three
+times, with different borders and tone curves, each time at the mirror image too, and three times more where that did
+not suffice; the landmarks are the median of the views that agree. What this gains is in docs/crop.md. The mean of the
+frames has the fewest shadows to mislead it.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import numpy as np
 from pipeline.geometry import mirror_landmarks
 from stages.crop.detector import Detector, Face
 
-LEAST_LOOKS = 2  # that must agree: one alone is often a false alarm
-AGREEMENT = 0.15  # of the eye distance: mean distance of a look's landmarks from the median's
+LEAST_VIEWS = 3  # that must agree: a look and its mirror image can share a false alarm
+AGREEMENT = 0.15  # of the eye distance: mean distance of a view's landmarks from the median's
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def consensus(opinions: Sequence[Opinion]) -> Sighting:
     agree = distance < AGREEMENT
     score = sum(o.confidence for o, good in zip(saw, agree, strict=True) if good) / len(opinions)
     n_faces = max(o.n_faces for o in saw)
-    if agree.sum() < LEAST_LOOKS:
+    if agree.sum() < LEAST_VIEWS:
         return Sighting(
             None, score, n_faces, f"unsure (a face in {len(saw)} of {len(opinions)} views; {agree.sum()} agree)"
         )

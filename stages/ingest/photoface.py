@@ -1,6 +1,6 @@
 """Reader of Photoface's layout, as published and as `psface simulate` writes it.
 
-    <root>/<subject>/<YYYY-MM-DD_hh-mm-ss>/  im0.bmp im1.bmp ...   the frames, one flash each
+    <root>/<subject>/<YYYY-MM-DD_hh-mm-ss>/  im0.bmp im1.bmp ...   the frames, one flash each (simulated: or .exr)
                                              LightSource.m         zenith and azimuth of each flash
                                              metadataII.txt        gender, spectacles, facial hair, pose, quality,
                                                                    occlusion, emotion, and more: one line, commas
@@ -29,7 +29,7 @@ from pipeline.params import Ingest
 from pipeline.sessions import Session
 from stages.ingest.readers import Found, Refusal, first_ambient, reader, rig_name, session_folders, visible
 
-FRAME = re.compile(r"im(\d+)\.bmp", re.IGNORECASE)
+FRAME = re.compile(r"im(\d+)\.(bmp|exr)", re.IGNORECASE)
 RIG = re.compile(r"^\s*%\s*rig\s+(\S+)", re.IGNORECASE | re.MULTILINE)
 QUALITIES = ("ok", "blur", "dark")
 NO_OCCLUSION = ("", "-", "no", "none")
@@ -62,7 +62,7 @@ def read_session(folder: Path) -> Session:
     frames = {int(match[1]): path for path in files if (match := FRAME.fullmatch(path.name))}
     for i in range(len(lights)):
         if i not in frames:
-            raise Rejected(f"missing frame im{i}.bmp (LightSource.m has {len(lights)} lights)")
+            raise Rejected(f"missing frame im{i} (LightSource.m has {len(lights)} lights)")
     if len(frames) > len(lights):
         raise Rejected(f"{len(frames)} frames, and LightSource.m has {len(lights)} lights")
     rig = RIG.search(text)

@@ -21,8 +21,8 @@ def foreground(frames: np.ndarray, *, level: float) -> np.ndarray:
 
     Returns
     -------
-    (H, W) bool: the largest connected part, gaps narrower than a brow closed and holes filled (pupils, nostrils and dark
-    brows are face), its border one pixel in.
+    (H, W) bool: the largest connected part, gaps narrower than a brow closed and holes filled (pupils, nostrils and
+    dark brows are face), its border one pixel in.
 
     Raises
     ------

@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.lights import condition
 
 FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
-IMPLAUSIBLE = 2.5  # times a pixel's brightest sample: an albedo that would need every flash beyond 66 degrees
+IMPLAUSIBLE = 2.0  # times a pixel's brightest sample: an albedo that would need every flash beyond 60 degrees
 SUBSET_CONDITION = 6.0  # flashes that stay must be at most this ill-conditioned before another sample is set aside
 
 
@@ -48,7 +48,7 @@ def solve(
     *,
     saturated: np.ndarray | None = None,
     shadow: float = 0.1,
-    shadow_weight: float = 0.3,
+    shadow_weight: float = 0.6,
 ) -> Solution:
     """Scaled normals of pixels.
 
@@ -103,17 +103,20 @@ def _bound(
 ) -> None:
     """Solve again, in place, pixels whose albedo no flash supports: one light left in a cast shadow sends it anywhere.
 
-    They are held, by a tenth of their brightest sample's weight, to a surface that faces the camera.
+    They are held to a surface that faces the camera, the more the larger the albedo, by up to a tenth of their
+    brightest sample's weight.
     """
-    at = np.flatnonzero(np.einsum("ip,ip->p", scaled, scaled) > (IMPLAUSIBLE * brightest) ** 2)
+    length = np.sqrt(np.einsum("ip,ip->p", scaled, scaled))
+    at = np.flatnonzero(length > IMPLAUSIBLE * brightest)
     if not len(at):
         return
+    excess = np.clip(length[at] / np.maximum(IMPLAUSIBLE * brightest[at], 1e-6) - 1, 0, 1)
     facing = samples[:, at].sum(axis=0) / rows[:, 2].sum()
-    hold = np.broadcast_to(0.1 * weights[:, at].max(axis=0), (3, len(at)))
+    hold = np.broadcast_to(0.1 * excess * weights[:, at].max(axis=0), (3, len(at)))
     scaled[:, at] = weighted_least_squares(
         np.concatenate([samples[:, at], np.stack([0 * facing, 0 * facing, facing])]),
         np.concatenate([rows, np.eye(3, dtype=np.float32)]),
-        np.concatenate([weights[:, at], hold]),
+        np.concatenate([weights[:, at], hold]).astype(np.float32),
     )
 
 

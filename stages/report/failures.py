@@ -15,9 +15,10 @@ MOST = 60
 
 @dataclass(frozen=True)
 class Losses:
-    """Sessions lost at one stage: how many of how many, the commonest reasons, and the first of them by name."""
+    """Sessions lost or noted at one stage: how many of how many, the commonest reasons, and the first by name."""
 
     stage: str
+    what: str
     lost: int
     whole: int | None
     reasons: list[tuple[str, int]]
@@ -35,19 +36,23 @@ class Quality:
 
 
 def read_losses(rejected: Path, quality: Path, index: Path) -> list[Losses]:
-    """Losses by stage; a table that is not there has none."""
+    """Losses by stage, then what was kept with a note; a table that is not there has none."""
     found = []
     if rejected.is_file():
         table = read_csv(rejected, made_by="ingest", dtype=str, keep_default_na=False)
-        found += [_losses(str(stage), None, part) for stage, part in table.groupby("stage", sort=True)]
+        found += [_losses(str(stage), "lost", None, part) for stage, part in table.groupby("stage", sort=True)]
     if quality.is_file():
         table = read_parquet(quality, made_by="reconstruct")
         lost = table[table["rejected"].fillna("") != ""]
-        found.append(_losses("reconstruct", len(table), lost.rename(columns={"rejected": "reason"})))
+        found.append(_losses("reconstruct", "lost", len(table), lost.rename(columns={"rejected": "reason"})))
+        noted = table[table["notes"].fillna("") != ""] if "notes" in table else table[:0].assign(notes="")
+        found.append(_losses("reconstruct", "noted", len(table), noted.rename(columns={"notes": "reason"})))
     if index.is_file():
         table = read_parquet(index, made_by="crop")
-        found.append(_losses("crop", len(table), table[table["row"] < 0]))
-    return found
+        found.append(_losses("crop", "lost", len(table), table[table["row"] < 0]))
+        several = table[(table["row"] >= 0) & (table["n_faces"] > 1)] if "n_faces" in table else table[:0]
+        found.append(_losses("crop", "noted", len(table), several.assign(reason="several faces: one was taken")))
+    return [each for each in found if each.lost or each.what == "lost"]
 
 
 def read_quality(quality: Path) -> list[Quality]:
@@ -62,8 +67,8 @@ def read_quality(quality: Path) -> list[Quality]:
     ]
 
 
-def _losses(stage: str, whole: int | None, table: pd.DataFrame) -> Losses:
+def _losses(stage: str, what: str, whole: int | None, table: pd.DataFrame) -> Losses:
     """Reasons are counted without what is in brackets or after a file's name, which differs from one to the next."""
     pairs = [(str(s), str(r)) for s, r in zip(table["session"], table["reason"], strict=True)]
     reasons = Counter(reason.split(" (")[0].split(": ")[-1] for _, reason in pairs)
-    return Losses(stage, len(table), whole, reasons.most_common(8), pairs[:MOST])
+    return Losses(stage, what, len(table), whole, reasons.most_common(8), pairs[:MOST])

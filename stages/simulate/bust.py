@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from stages.simulate import fields, mesh
-from stages.simulate.human import SKIN, human
+from stages.simulate.human import LONG_HAIR, SKIN, human
 from stages.simulate.subject import Subject, rest_shape
 from stages.simulate.visit import Visit
 
@@ -29,9 +29,10 @@ class Topology:
     place : (V, 3) float32, each vertex's place on the template, mm.
     uv : (T, 3, 2) float32 texture coordinates of the corners.
     part : (T,) int8 index into `human.BODY_GROUPS`.
-    skin : (V,) bool, vertices of the body's surface.
+    skin, locks : (V,) bool, vertices of the body's surface and of long hair.
     turns : (V,) float64, how much of the head's rotation a vertex follows.
     landmarks : (11,) int, the vertices of Photoface's landmarks.
+    without_long_hair : the number of triangles before those of long hair, which come last.
     """
 
     subdivision: mesh.Subdivision
@@ -41,8 +42,10 @@ class Topology:
     uv: np.ndarray
     part: np.ndarray
     skin: np.ndarray
+    locks: np.ndarray
     turns: np.ndarray
     landmarks: np.ndarray
+    without_long_hair: int
 
 
 @lru_cache(maxsize=1)
@@ -56,6 +59,8 @@ def topology() -> Topology:
     triangles = mesh.triangles(step.quads)
     skin = np.zeros(len(place), bool)
     skin[triangles[part == SKIN]] = True
+    locks = np.zeros(len(place), bool)
+    locks[triangles[part == LONG_HAIR]] = True
     normals = mesh.vertex_normals(place, step.quads)
     return Topology(
         subdivision=step,
@@ -65,8 +70,10 @@ def topology() -> Topology:
         uv=uv[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 2),
         part=part,
         skin=skin,
+        locks=locks,
         turns=fields.ramp(place[:, 1], 560.0, 640.0),
         landmarks=_landmarks(place, normals, skin),
+        without_long_hair=int(np.argmax(part == LONG_HAIR)),
     )
 
 
@@ -75,7 +82,10 @@ def _landmarks(place: np.ndarray, normals: np.ndarray, skin: np.ndarray) -> np.n
     facing = np.flatnonzero(skin & (normals[:, 2] > 0.2) & (place[:, 2] > 95))
     front = place[facing]
     return np.array(
-        [facing[np.argmin(np.hypot(front[:, 0] - x, front[:, 1] - y) - 0.05 * front[:, 2])] for x, y in fields.LANDMARKS.values()]
+        [
+            facing[np.argmin(np.hypot(front[:, 0] - x, front[:, 1] - y) - 0.05 * front[:, 2])]
+            for x, y in fields.LANDMARKS.values()
+        ]
     )
 
 
@@ -152,7 +162,7 @@ def _grow(rest: np.ndarray, subject: Subject, visit: Visit) -> np.ndarray:
     if visit.facial_hair in ("moustache", "both"):
         face = np.maximum(face, fields.ramp(fields.moustache(shape.place), 0.0, 5.0))
     shirt = 3.0 * fields.ramp(fields.cloth(shape.place, visit.collar), -1.5, 1.5)
-    out = np.where(shape.skin, scalp * clumps + thick * face + shirt, 0.0)
+    out = np.where(shape.skin, scalp * clumps + thick * face + shirt, 2.5 * clumps * shape.locks)
     return rest + out[:, None] * normals
 
 

@@ -15,7 +15,8 @@ EYE_CENTRES = np.array([[-30.78, 728.41, 124.53], [30.78, 728.41, 124.53]])  # i
 EYE_RADIUS = 13.8
 HEAD_AXIS = 55.0  # z of the vertical axis that azimuths are taken about
 HAIRLINE = np.array(  # azimuth from the front in degrees, height in mm
-    [[0, 803], [35, 806], [54, 786], [65, 750], [71, 703], [77, 744], [100, 743], [112, 702], [130, 668], [180, 650]], float
+    [[0, 803], [35, 806], [54, 786], [65, 750], [71, 703], [77, 744], [100, 743], [112, 702], [130, 668], [180, 650]],
+    float,
 )
 BALDNESS = np.array([60, 56, 55, 25, 0, 0, 10, 40, 45, 20], float)
 LANDMARKS = {  # Photoface's eleven, in its order, as (x, y) on the front of the template
@@ -57,7 +58,7 @@ def brow(place: np.ndarray, looks: Looks) -> np.ndarray:
     along = (np.abs(place[:, 0]) - 12.0) / length
     inside = np.clip(along, 0, 1)
     centre = 742.0 + low + arch * np.sin(np.pi * inside**0.8) - 3.0 * inside**3
-    half = thickness * (1 - 0.65 * inside**1.5)
+    half = thickness * (1 - 0.65 * inside**1.5) * (0.35 + 0.65 * ramp(along, -0.02, 0.22))
     edge = np.minimum(along, 1 - along) * length
     depth = np.minimum(half - np.abs(place[:, 1] - centre), edge)
     return np.where(place[:, 2] > 90, depth, -10.0)
@@ -74,7 +75,9 @@ def moustache(place: np.ndarray) -> np.ndarray:
 def beard(place: np.ndarray, reach: float) -> np.ndarray:
     """Chin and jaw up to the sideburns, without the moustache; (N,) mm. ``reach`` moves its upper line up."""
     x = np.abs(place[:, 0])
-    top = np.interp(x, [0, 14, 24, 29, 45, 58, 68, 74], [646, 645, 650, 664, 668 + reach, 682 + reach, 704 + reach, 716])
+    top = np.interp(
+        x, [0, 14, 24, 29, 45, 58, 68, 74], [646, 645, 650, 664, 668 + reach, 682 + reach, 704 + reach, 716]
+    )
     bottom = np.interp(x, [0, 30, 60, 80], [597, 602, 630, 660])
     front = 0.6 * (place[:, 2] - 72.0)
     return np.minimum(np.minimum(top - place[:, 1], place[:, 1] - bottom), front)

@@ -29,9 +29,11 @@ from pipeline.errors import PsfaceError
 MM = 100.0  # the files are in decimetres
 BUST_BOTTOM = 5.45  # decimetres, in the template: what lies lower is never in a picture
 BUST_WIDTH = 2.4
+FRINGE_FROM, FRINGE_BELOW = 0.75, 8.25  # the part of the hair helper that would hang over the face
 HAND_FROM = -3.75  # the right hand lies beyond this x, and below the shoulder
-BODY_GROUPS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
-SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE = range(len(BODY_GROUPS))
+BODY_GROUPS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue",
+               "helper-hair")  # fmt: skip
+SKIN, LEFT_EYE, RIGHT_EYE, UPPER_TEETH, LOWER_TEETH, TONGUE, LONG_HAIR = range(len(BODY_GROUPS))
 MOUTH = len(BODY_GROUPS)  # the body's surface inside the lips
 RACES = ("african", "asian", "caucasian")
 ANCHORS: dict[str, tuple[tuple[str, float], ...]] = {
@@ -55,7 +57,7 @@ class Mesh:
     vertices : (V, 3) float64, mm.
     quads : (F, 4) int32 into ``vertices``.
     uv : (F, 4, 2) float32 texture coordinates of the corners, v up.
-    part : (F,) int8 index into `BODY_GROUPS`, or `MOUTH`.
+    part : (F,) int8 index into `BODY_GROUPS`, or `MOUTH`; long hair comes last.
     base : (V,) int32, each vertex's index in the whole base mesh.
     """
 
@@ -75,8 +77,11 @@ class Human:
         vertices, uv, faces, part = _read_obj(_data("mpfb2", "3dobjs", "base.obj"))
         corners = vertices[faces[:, :, 0]]
         seen = (corners[..., 1].max(1) > BUST_BOTTOM) & (np.abs(corners[..., 0]).min(1) < BUST_WIDTH)
-        faces, part = faces[seen], part[seen]
+        fringe = (part == LONG_HAIR) & (corners[..., 2].max(1) > FRINGE_FROM) & (corners[..., 1].min(1) < FRINGE_BELOW)
+        faces, part = faces[seen & ~fringe], part[seen & ~fringe]
         part[(part == SKIN) & _segmented(uv[faces[:, :, 1]].mean(1), "mouth_cavity")] = MOUTH
+        last = np.argsort(part == LONG_HAIR, kind="stable")
+        faces, part = faces[last], part[last]
         base, quads = np.unique(faces[:, :, 0], return_inverse=True)
         return Mesh(
             vertices=vertices[base] * MM,

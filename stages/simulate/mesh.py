@@ -35,7 +35,9 @@ def catmull_clark(quads: np.ndarray, count: int) -> Subdivision:
     edge_of = edge_of.reshape(faces, 4)
     face_of_corner = np.repeat(np.arange(faces), 4)
 
-    def matrix(rows: np.ndarray, columns: np.ndarray, values: np.ndarray | float, shape: tuple[int, int]) -> sparse.csr_matrix:
+    def matrix(
+        rows: np.ndarray, columns: np.ndarray, values: np.ndarray | float, shape: tuple[int, int]
+    ) -> sparse.csr_matrix:
         values = np.broadcast_to(np.asarray(values, float), rows.shape)
         return sparse.csr_matrix((values, (rows, columns)), shape=shape)
 
@@ -44,7 +46,9 @@ def catmull_clark(quads: np.ndarray, count: int) -> Subdivision:
     faces_of_edge = matrix(edge_of.ravel(), face_of_corner, 1.0, (len(edges), faces))
     border = uses == 1
     inner = sparse.diags((~border).astype(float))
-    edge_points = inner @ (0.5 * middles + 0.25 * faces_of_edge @ face_points) + sparse.diags(border.astype(float)) @ middles
+    edge_points = (
+        inner @ (0.5 * middles + 0.25 * faces_of_edge @ face_points) + sparse.diags(border.astype(float)) @ middles
+    )
 
     faces_of_vertex = matrix(quads.ravel(), face_of_corner, 1.0, (count, faces))
     edges_of_vertex = matrix(edges.ravel(), np.repeat(np.arange(len(edges)), 2), 1.0, (count, len(edges)))
@@ -91,7 +95,9 @@ def vertex_normals(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
     return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def tube(path: np.ndarray, radius: float | np.ndarray, *, closed: bool, sides: int = 8) -> tuple[np.ndarray, np.ndarray]:
+def tube(
+    path: np.ndarray, radius: float | np.ndarray, *, closed: bool, sides: int = 8
+) -> tuple[np.ndarray, np.ndarray]:
     """A tube along a path (N, 3): vertices (N * sides, 3) and quads. ``radius`` is one number or (N,)."""
     ahead = np.roll(path, -1, axis=0) - np.roll(path, 1, axis=0)
     if not closed:

@@ -41,7 +41,7 @@ def _noise(gain: np.ndarray, seed: int) -> np.ndarray:
 def look_up(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear values (N,) of a tileable picture at texels x, y (N,)."""
     count = len(x)
-    rows = -(-count // 4096)
+    rows = max(1, -(-count // 4096))
     grid = np.zeros((2, rows * 4096), np.float32)
     grid[0, :count], grid[1, :count] = x, y
     grid = np.mod(grid, picture.shape[0]).reshape(2, rows, 4096)

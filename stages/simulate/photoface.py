@@ -33,13 +33,27 @@ def write_session(folder: Path, visit: Visit, shot: Shot, *, quantise: bool, see
     _write_frame(folder / "ambient", shot.ambient, quantise)
     zenith, azimuth = to_angles(visit.recorded)
     rows = ";\n    ".join(f"{z:.3f} {a:.3f}" for z, a in zip(zenith, azimuth, strict=True))
-    _write(folder / "LightSource.m", f"% rig {visit.rig}\n% zenith and azimuth in degrees, a row a flash\nLightSource = [\n    {rows}];\n")
+    _write(
+        folder / "LightSource.m",
+        f"% rig {visit.rig}\n% zenith and azimuth in degrees, a row a flash\nLightSource = [\n    {rows}];\n",
+    )
     _write(folder / "metadata.txt", "".join(f"{x:.2f} {y:.2f}\n" for x, y in shot.landmarks))
     extra = "eyes closed" if visit.eyes_closed else "mouth ajar" if visit.actions.get("jawOpen", 0) > 0.15 else ""
-    labels = (visit.gender, visit.spectacles, visit.facial_hair, visit.pose, visit.quality, visit.occlusion, visit.expression, extra)
+    labels = (
+        visit.gender,
+        visit.spectacles,
+        visit.facial_hair,
+        visit.pose,
+        visit.quality,
+        visit.occlusion,
+        visit.expression,
+        extra,
+    )
     _write(folder / "metadataII.txt", ", ".join(labels) + "\n")
     attributes = {
-        "landmarks": json.dumps({name: [round(float(v), 3) for v in xy] for name, xy in five_landmarks(shot.landmarks).items()}),
+        "landmarks": json.dumps(
+            {name: [round(float(v), 3) for v in xy] for name, xy in five_landmarks(shot.landmarks).items()}
+        ),
         "rig": visit.rig,
         "age": f"{visit.age:.2f}",
         "seed": str(seed),

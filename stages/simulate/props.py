@@ -93,11 +93,22 @@ def _spectacles(rng: np.random.Generator, bust: Bust) -> tuple[Prop, Prop]:
     inner = np.linspace(-1, 1, 9)[:, None]
     gap = apart - width
     bridge = np.concatenate(
-        [middle[0] + inner * gap, middle[1] - drop + 3 + 2.5 * (1 - inner**2), forward + 1.5 * (1 - inner**2) + 0 * inner], axis=1
+        [
+            middle[0] + inner * gap,
+            middle[1] - drop + 3 + 2.5 * (1 - inner**2),
+            forward + 1.5 * (1 - inner**2) + 0 * inner,
+        ],
+        axis=1,
     )
     parts.append(mesh.tube(bridge, thickness, closed=False))
     for side in (-1, 1):
-        hinge = np.array([middle[0] + side * (apart + width), middle[1] - drop + 0.45 * height, forward - 0.0028 * (apart + width) ** 2])
+        hinge = np.array(
+            [
+                middle[0] + side * (apart + width),
+                middle[1] - drop + 0.45 * height,
+                forward - 0.0028 * (apart + width) ** 2,
+            ]
+        )
         parts.append(mesh.tube(_temple(bust, hinge, side), max(0.8, 0.8 * thickness), closed=False))
     vertices, quads = _join(parts)
     metal = thickness < 1.0
@@ -151,7 +162,7 @@ def _hand(rng: np.random.Generator, subject: Subject, visit: Visit, bust: Bust) 
     side = rng.choice([-1, 1])
     turn = np.deg2rad(rng.uniform(10, 60)) * side
     spin = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-    placed = (step.matrix @ vertices) * [side, 1, 1] @ spin.T
+    placed = (step.matrix @ vertices) * [side, -1, -1] @ spin.T  # fingers up, palm to the face
     target = bust.rest[topology().landmarks[[8, 9, 10]]].mean(0) + [rng.uniform(-25, 25), rng.uniform(-25, 5), 0]
     placed += [target[0], target[1], 0]
     under = placed[::9]
@@ -187,7 +198,9 @@ def _strands(rng: np.random.Generator, subject: Subject, visit: Visit, bust: Bus
         x = side * rng.uniform(-8, 42)
         length = rng.uniform(45, 85)
         sway = rng.normal(0, 5) + side * 12
-        path = np.stack([brows[0] + x + sway * share**2, brows[1] + 46 + rng.normal(0, 5) - length * share, 0 * share], axis=1)
+        path = np.stack(
+            [brows[0] + x + sway * share**2, brows[1] + 46 + rng.normal(0, 5) - length * share, 0 * share], axis=1
+        )
         path[:, 2] = _surface(bust, path[:, :2]) + 2.5 + rng.uniform(0, 4) + 3 * np.sin(np.pi * share)
         parts.append(mesh.tube(path, 0.9 * (1 - 0.8 * share**2), closed=False, sides=4))
     vertices, quads = _join(parts)
@@ -213,4 +226,6 @@ def _scarf(rng: np.random.Generator, bust: Bust) -> Prop:
 def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Several meshes as one."""
     starts = np.cumsum([0] + [len(v) for v, _ in parts[:-1]])
-    return np.concatenate([v for v, _ in parts]), np.concatenate([q + s for (_, q), s in zip(parts, starts, strict=True)])
+    return np.concatenate([v for v, _ in parts]), np.concatenate(
+        [q + s for (_, q), s in zip(parts, starts, strict=True)]
+    )

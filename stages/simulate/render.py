@@ -20,7 +20,7 @@ from stages.simulate import mesh, skin
 from stages.simulate.bust import Bust, build_bust, topology
 from stages.simulate.props import Prop, build_props
 from stages.simulate.subject import Subject
-from stages.simulate.visit import Visit
+from stages.simulate.visit import Visit, groomed
 
 FINE = 2  # fine points across a pixel
 BASE_WIDTH = 256  # the frame for which pixels of blur and drift are stated
@@ -98,11 +98,12 @@ def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed
     size : width and height of the frames in pixels.
     seed : of the sensor's noise.
     """
+    subject = groomed(subject, visit)
     bust = build_bust(subject, visit)
     props, lenses = build_props(subject, visit, bust)
     offset = np.array([visit.place[0], visit.place[1] + FACE_BELOW, 0.0])
     camera = _Camera(size * FINE, visit.field / (size * FINE), effects.distance)
-    solid, numbers = _solid(bust, props, offset)
+    solid, numbers = _solid(subject, bust, props, offset)
     scene = _scene(solid.vertices, solid.triangles)
     points = _meet(scene, camera, solid, numbers, props, subject, visit)
     glass = None if lenses is None else _glass(lenses, bust, offset, camera, points)
@@ -113,7 +114,9 @@ def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed
         _expose(ambient + visit.exposure * shade.flash(light * gain), drift * size / BASE_WIDTH)
         for light, gain, drift in zip(visit.lights, visit.gains, visit.drift, strict=True)
     ]
-    sensor = _Sensor(np.random.default_rng(np.random.SeedSequence([seed, visit.subject, visit.number, 1])), effects.noise)
+    sensor = _Sensor(
+        np.random.default_rng(np.random.SeedSequence([seed, visit.subject, visit.number, 1])), effects.noise
+    )
     blur = visit.blur * size / BASE_WIDTH
     frames = np.stack([sensor.read(picture, blur) for picture in pictures])
     truth, regions = _truth(points, camera, visit)
@@ -135,10 +138,12 @@ class _Solid:
     triangles: np.ndarray
 
 
-def _solid(bust: Bust, props: list[Prop], offset: np.ndarray) -> tuple[_Solid, np.ndarray]:
+def _solid(subject: Subject, bust: Bust, props: list[Prop], offset: np.ndarray) -> tuple[_Solid, np.ndarray]:
     """The scene's triangles, and (T,) the number of the prop that each belongs to (-1: the bust)."""
-    vertices, normals, triangles = [bust.vertices], [bust.normals], [topology().triangles]
-    numbers = [np.full(len(topology().triangles), -1)]
+    shape = topology()
+    own = shape.triangles if subject.looks.long_hair else shape.triangles[: shape.without_long_hair]
+    vertices, normals, triangles = [bust.vertices], [bust.normals], [own]
+    numbers = [np.full(len(own), -1)]
     start = len(bust.vertices)
     for number, prop in enumerate(props):
         posed = bust.pose(prop.vertices)
@@ -244,7 +249,7 @@ def _glass(lenses: Prop, bust: Bust, offset: np.ndarray, camera: _Camera, points
     met = _scene(vertices, triangles).cast_rays(o3d.core.Tensor(rays), nthreads=1)
     far = met["t_hit"].numpy()
     behind = np.full(len(rays), np.inf, np.float32)
-    behind[points.index] = (rays[points.index, 2] - points.position[:, 2])
+    behind[points.index] = rays[points.index, 2] - points.position[:, 2]
     at = np.flatnonzero(far < behind)
     uv = met["primitive_uvs"].numpy()[at]
     corners = triangles[met["primitive_ids"].numpy()[at].astype(np.int64)]
@@ -258,7 +263,12 @@ class _Shader:
     """Shades the met points for one flash after the other."""
 
     def __init__(
-        self, scene: o3d.t.geometry.RaycastingScene, camera: _Camera, points: _Points, glass: _Glass | None, effects: Effects
+        self,
+        scene: o3d.t.geometry.RaycastingScene,
+        camera: _Camera,
+        points: _Points,
+        glass: _Glass | None,
+        effects: Effects,
     ) -> None:
         self.scene, self.camera, self.points, self.glass, self.effects = scene, camera, points, glass, effects
         rows, columns = np.divmod(points.index, camera.width)
@@ -279,7 +289,12 @@ class _Shader:
         radiance = render(points.normal, points.albedo, towards, attached_shadows=effects.attached_shadows)
         if effects.specular > 0:
             shiny = np.flatnonzero(points.shine > 0)
-            lobe = highlight(points.normal[shiny], towards if towards.ndim == 1 else towards[shiny], points.view[shiny], points.gloss[shiny])
+            lobe = highlight(
+                points.normal[shiny],
+                towards if towards.ndim == 1 else towards[shiny],
+                points.view[shiny],
+                points.gloss[shiny],
+            )
             radiance[shiny] += effects.specular * points.shine[shiny] * lobe
         if effects.cast_shadows:
             radiance *= self._lit(towards)
@@ -354,7 +369,9 @@ def _truth(points: _Points, camera: _Camera, visit: Visit) -> tuple[Maps, np.nda
     def averaged(values: np.ndarray) -> np.ndarray:
         image = np.zeros((fine * fine, *values.shape[1:]), np.float32)
         image[points.index] = values
-        return cv2.resize(image.reshape(fine, fine, -1), (size, size), interpolation=cv2.INTER_AREA).reshape(size, size, -1)
+        return cv2.resize(image.reshape(fine, fine, -1), (size, size), interpolation=cv2.INTER_AREA).reshape(
+            size, size, -1
+        )
 
     covered = averaged(np.ones(len(points.index), np.float32))
     mask = covered[..., 0] > 0.5

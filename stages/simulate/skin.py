@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.simulate import fields, noise
-from stages.simulate.human import LEFT_EYE, LOWER_TEETH, MOUTH, RIGHT_EYE, SKIN, TONGUE, UPPER_TEETH, lips
+from stages.simulate.human import LEFT_EYE, LONG_HAIR, LOWER_TEETH, MOUTH, RIGHT_EYE, SKIN, TONGUE, UPPER_TEETH, lips
 from stages.simulate.subject import Subject
 from stages.simulate.visit import Visit
 
 TEXEL = 0.25  # mm of skin a texel of noise
-UV_MM = 775.0  # mm of the face a unit of texture coordinates
 REGIONS = ("background", "skin", "eye", "mouth", "hair", "cloth", "spectacles", "hand", "telephone", "strands", "scarf")
 R_SKIN, R_EYE, R_MOUTH, R_HAIR, R_CLOTH, R_PROPS = 1, 2, 3, 4, 5, 6
 
@@ -55,7 +54,12 @@ def paint(place: np.ndarray, uv: np.ndarray, part: np.ndarray, subject: Subject,
     skin = np.flatnonzero(part == SKIN)
     _paint_skin(surface, skin, subject, visit)
     _paint_eyes(surface, np.flatnonzero((part == LEFT_EYE) | (part == RIGHT_EYE)), subject)
-    for parts, albedo, shine in (((UPPER_TEETH, LOWER_TEETH), 0.62, 0.10), ((TONGUE,), 0.30, 0.06), ((MOUTH,), 0.16, 0.03)):
+    _paint_locks(surface, np.flatnonzero(part == LONG_HAIR), subject, visit)
+    for parts, albedo, shine in (
+        ((UPPER_TEETH, LOWER_TEETH), 0.62, 0.10),
+        ((TONGUE,), 0.30, 0.06),
+        ((MOUTH,), 0.16, 0.03),
+    ):
         inside = np.isin(part, parts)
         surface.albedo[inside], surface.shine[inside], surface.gloss[inside] = albedo, shine, 30.0
         surface.region[inside] = R_MOUTH
@@ -65,9 +69,9 @@ def paint(place: np.ndarray, uv: np.ndarray, part: np.ndarray, subject: Subject,
 def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit) -> None:
     place, uv, looks = surface.place[at], surface.uv[at], subject.looks
     rng = np.random.default_rng(visit.texture)
-    x, y = _texels(uv, rng)
+    x, y = _texels(place, rng)
     tone = looks.skin * visit.tint[0]
-    albedo = tone * (1 + 0.05 * noise.look_up(noise.band(90.0), x, y) + 0.035 * noise.look_up(noise.band(24.0), x, y))
+    albedo = tone * (1 + 0.035 * noise.look_up(noise.band(110.0), x, y) + 0.02 * noise.look_up(noise.band(30.0), x, y))
     pores = noise.look_up(noise.band(7.0), x, y)
     albedo *= 1 + 0.025 * pores
     bump = 0.035 * pores + 0.05 * noise.look_up(noise.band(18.0), x, y)
@@ -81,19 +85,18 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
         spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
         albedo *= 1 - mole.darkness * spot
         bump += 0.25 * mole.radius * spot
-    shine = 0.055 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
+    shine = 0.038 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
     gloss = np.full(len(at), 14.0, np.float32)
 
     lip = noise.look_up(lips(), uv[:, 0] * 1024 - 0.5, (1 - uv[:, 1]) * 1024 - 0.5)
     albedo *= 1 - lip * (1 - looks.lips * visit.tint[2])
-    shine, gloss = shine * (1 + lip), gloss + 20 * lip
+    shine, gloss = shine * (1 + 0.2 * lip), gloss + 8 * lip
 
-    old = fields.ramp(np.array([visit.age]), 35, 75)[0]
-    hair_tone = min((looks.hair + (0.5 - looks.hair) * old * 0.8) * visit.tint[1], 0.6)
+    tone_of_hair = hair_tone(subject, visit)
     bald_skin = np.ones(len(at), np.float32)
-    albedo, bump, bald_skin = _draw_brows(place, albedo, bump, bald_skin, subject, hair_tone, rng)
-    albedo, bump, bald_skin = _draw_beard(place, lip, albedo, bump, bald_skin, subject, visit, hair_tone, rng)
-    albedo, bump, hairy = _draw_scalp(place, albedo, bump, subject, hair_tone, rng)
+    albedo, bump, bald_skin = _draw_brows(place, albedo, bump, bald_skin, subject, tone_of_hair, rng)
+    albedo, bump, bald_skin = _draw_beard(place, lip, albedo, bump, bald_skin, subject, visit, tone_of_hair, rng)
+    albedo, bump, hairy = _draw_scalp(place, albedo, bump, subject, tone_of_hair, rng)
     lash = fields.ramp(-fields.eye_radius(place), -15.8, -14.4) * np.where(place[:, 1] > 728.4, 0.75, 0.35)
     albedo *= 1 - lash
     shine = shine * bald_skin * (1 - hairy) + 0.05 * hairy
@@ -111,13 +114,12 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     surface.gloss[at] = gloss
 
 
-def _texels(uv: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Where a session looks at the noise: shifted at random, mirrored or turned."""
-    scaled = (uv * (UV_MM / TEXEL)).astype(np.float32)
-    if rng.random() < 0.5:
-        scaled = scaled[:, ::-1]
+def _texels(place: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Where a session looks at the noise: around and down the head, obliquely, so that no surface is seen edge on."""
+    across = fields.azimuth(place) * (75.0 / TEXEL)
+    down = (place[:, 1] - 0.7 * place[:, 2]) / TEXEL
     shift, flip = rng.uniform(0, noise.SIZE, 2), rng.choice([-1.0, 1.0], 2)
-    return scaled[:, 0] * flip[0] + shift[0], scaled[:, 1] * flip[1] + shift[1]
+    return across * flip[0] + shift[0], down * flip[1] + shift[1]
 
 
 def _zones(place: np.ndarray, subject: Subject, visit: Visit) -> np.ndarray:
@@ -141,7 +143,11 @@ def _wrinkles(place: np.ndarray, age: float, rng: np.random.Generator) -> np.nda
         return np.zeros(len(place), np.float32)
     height = place[:, 1] + 3.0 * np.sin(place[:, 0] / 21.0 + rng.uniform(0, 6))
     lines = np.maximum(0, np.cos(2 * np.pi * height / 9.5)) ** 3
-    where = fields.ramp(place[:, 1], 752, 762) * fields.ramp(-place[:, 1], -796, -784) * fields.ramp(-np.abs(place[:, 0]), -46, -28)
+    where = (
+        fields.ramp(place[:, 1], 752, 762)
+        * fields.ramp(-place[:, 1], -796, -784)
+        * fields.ramp(-np.abs(place[:, 0]), -46, -28)
+    )
     return -depth * lines * where * fields.ramp(place[:, 2], 90, 110)
 
 
@@ -159,13 +165,29 @@ def _draw_scalp(
     x, y = _hair_texels(place, rng)
     fine, coarse = noise.look_up(noise.strands(), x, y), noise.look_up(noise.strands(9.0, 90.0), x, y)
     depth = fields.hair(place, subject.looks)
-    soft = 2.0 + 0.25 * subject.looks.hair_length
-    density = fields.ramp(depth + soft * (0.9 * fine + 0.8 * coarse), -soft, soft)
+    soft = 2.5 + 0.15 * subject.looks.hair_length
+    density = fields.ramp(depth + soft * (0.7 * fine + 0.5 * coarse), -1.3 * soft, 1.7 * soft)
     if subject.looks.hair_length < 4:  # cropped: the scalp shows through
         density *= 0.80 + 0.08 * np.clip(fine, -2, 2)
     strand_tone = tone * np.exp(0.28 * fine + 0.18 * coarse)
     relief = min(0.10 + 0.03 * subject.looks.hair_length, 0.5)
     return albedo * (1 - density) + strand_tone * density, bump * (1 - density) + relief * fine * density, density
+
+
+def _paint_locks(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit) -> None:
+    """Long hair that hangs beside the face."""
+    rng = np.random.default_rng(visit.texture + 1)
+    x, y = _hair_texels(surface.place[at], rng)
+    fine, coarse = noise.look_up(noise.strands(), x, y), noise.look_up(noise.strands(9.0, 90.0), x, y)
+    surface.albedo[at] = np.clip(hair_tone(subject, visit) * np.exp(0.3 * fine + 0.25 * coarse), 0.015, 0.8)
+    surface.bump[at] = 0.4 * fine + 0.6 * coarse
+    surface.shine[at], surface.gloss[at], surface.region[at] = 0.06, 22.0, R_HAIR
+
+
+def hair_tone(subject: Subject, visit: Visit) -> float:
+    """Albedo of a subject's hair, which greys with age."""
+    grey = float(fields.ramp(np.array([visit.age]), 35, 80)[0])
+    return min((subject.looks.hair + (0.5 - subject.looks.hair) * 0.8 * grey) * visit.tint[1], 0.6)
 
 
 def _draw_brows(
@@ -177,7 +199,7 @@ def _draw_brows(
     density_of, darkness = subject.looks.brows[4:]
     slanted = np.abs(place[near, 0]) / TEXEL * 0.7 - place[near, 1] / TEXEL * 0.25
     hairs = noise.look_up(noise.strands(3.0, 12.0), slanted + rng.uniform(0, 999), place[near, 1] / TEXEL)
-    density = density_of * fields.ramp(field + 1.0 * hairs, -0.8, 2.0)
+    density = density_of * fields.ramp(field + 0.8 * hairs, -1.5, 1.5)
     brow_tone = min(0.6 * tone + 0.02, 0.7 * float(albedo.mean()))
     albedo[near] += density * darkness * (brow_tone * np.exp(0.2 * hairs) - albedo[near])
     bump[near] += 0.25 * density * (1 + 0.4 * hairs)
@@ -227,4 +249,4 @@ def _paint_eyes(surface: Surface, at: np.ndarray, subject: Subject) -> None:
     white = 0.62 * (1 - 0.25 * fields.ramp(radius, 9, 13))
     albedo = iris + (white - iris) * fields.ramp(radius, 5.8, 6.5)
     surface.albedo[at] = np.where(radius < 2.1, 0.015, albedo)
-    surface.shine[at], surface.gloss[at], surface.region[at] = 0.5, 350.0, R_EYE
+    surface.shine[at], surface.gloss[at], surface.region[at] = 0.12, 1500.0, R_EYE

@@ -116,9 +116,9 @@ def _looks(rng: np.random.Generator, female: bool, african: float, asian: float)
                 rng.normal(0, 1.6),
                 rng.uniform(0.5, 4.0) + 1.5 * female,
                 rng.uniform(30, 38),
-                rng.uniform(3.0, 5.5) - 1.2 * female,
-                rng.uniform(0.45, 0.95),
-                rng.uniform(0.6, 1.0),
+                rng.uniform(3.6, 6.2) - 1.3 * female,
+                rng.uniform(0.65, 1.0),
+                rng.uniform(0.75, 1.0),
             ]
         ),
         hairline=rng.normal(0, [5, 7 - 3 * female, 5, 4, 6]) + np.array([6, 10, 3, 0, 0]) * (not female),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -16,7 +16,10 @@ YAW_OF_POSE = {"1": (0.0, 17.0), "2": (17.0, 30.0), "3": (30.0, 45.0), "4": (45.
 ADULT = 17.0  # nobody younger has facial hair
 FIRST_DAY = datetime(2008, 1, 7, 8, 0, 0)  # Photoface was recorded in 2008 and 2009
 
-SMILES = ({"mouthSmile": 0.8, "cheekSquint": 0.5, "eyeSquint": 0.3}, {"mouthSmile": 0.7, "mouthUpperUp": 0.4, "jawOpen": 0.25})
+SMILES = (
+    {"mouthSmile": 0.8, "cheekSquint": 0.5, "eyeSquint": 0.3},
+    {"mouthSmile": 0.7, "mouthUpperUp": 0.4, "jawOpen": 0.25},
+)
 FROWNS = (
     {"browDown": 0.8, "mouthFrown": 0.6, "eyeSquint": 0.4},
     {"noseSneer": 0.7, "browDown": 0.5, "mouthUpperUp": 0.3},
@@ -69,6 +72,8 @@ class Visit:
     exposure: float
     blur: float  # standard deviation in pixels of a 256 px frame
     tint: np.ndarray  # (3,) factors of skin, hair, lips
+    haircut: np.ndarray  # (6,) factor of its length, shifts of the hairline's knots in mm
+    loose: bool  # long hair worn loose
     cloth: float
     collar: float  # shift of the neckline upwards, mm
     stubble: float
@@ -127,13 +132,34 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         drift=drift - drift[0],
         exposure=float(rng.uniform(0.18, 0.32) if quality == "dark" else rng.uniform(0.92, 1.08)),
         blur=float(rng.uniform(1.6, 2.8) if quality == "blur" else 0.0),
-        tint=np.exp(variation.skin * np.clip(rng.normal(size=3), -2.5, 2.5)),
+        tint=np.exp(variation.skin * _bounded(rng, 3)),
+        haircut=np.append(np.exp(4 * variation.skin * _bounded(rng, 1)), 35 * variation.skin * _bounded(rng, 5)),
+        loose=bool(rng.random() < 0.6),
         cloth=float(rng.uniform(0.05, 0.7)),
         collar=float(rng.uniform(-12, 14)),
         stubble=float(rng.uniform(0.25, 1.0)),
         props=int(rng.integers(2**31)),
         texture=int(rng.integers(2**31)),
     )
+
+
+def groomed(subject: Subject, visit: Visit) -> Subject:
+    """The subject with the haircut of a session."""
+    looks = subject.looks
+    return replace(
+        subject,
+        looks=replace(
+            looks,
+            hair_length=float(np.clip(looks.hair_length * visit.haircut[0], 2.0, 26.0)),
+            hairline=looks.hairline + visit.haircut[1:],
+            long_hair=looks.long_hair and visit.loose,
+        ),
+    )
+
+
+def _bounded(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Normal deviates (count,) within 2.5 standard deviations."""
+    return np.clip(rng.normal(size=count), -2.5, 2.5)
 
 
 def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from models import create_model
 from pipeline.cli import main
+from pipeline.contract import Network, save_run
 from pipeline.verification import pair_scores, rates
 from stages.evaluate.command import command
 from stages.evaluate.inputs import raw_pixels
@@ -98,6 +100,27 @@ def test_a_run_of_another_workspace(fabricate):
     workspace = fabricate()
     Path("runs/normal/train").rename(workspace / "elsewhere")
     evaluate("normal", "--weights", "elsewhere")
+
+
+def test_a_fusion_is_a_run_like_any_other(fabricate, make_run):
+    """Its folder holds its branches; raw pixels are those of both modalities."""
+    fabricate()
+    single = [make_run(Path("runs", name, "train"), name, name) for name in ("normal", "depth")]
+    network = Network(name="fusion", kwargs={"branches": [each.network.model_dump() for each in single]})
+    contract = single[0].model_copy(
+        update={
+            "run": "normal-depth",
+            "modalities": ["normal", "depth"],
+            "channels": single[0].channels | single[1].channels,
+            "normalisation": single[0].normalisation | single[1].normalisation,
+            "network": network,
+        }
+    )
+    save_run("runs/normal-depth/train", contract, create_model(network.name, **network.kwargs).state_dict())
+    metrics = evaluate("normal-depth")
+    assert metrics["run"] == {"name": "normal-depth", "modalities": "normal+depth"}
+    assert set(metrics["attributes"]) == {"gender", "spectacles", "pose"}
+    assert metrics["raw_pixels"]["verification"]["auc"]["value"] > 0.5
 
 
 def test_only_test_subjects_count(fabricate):

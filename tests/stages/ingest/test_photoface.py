@@ -93,7 +93,7 @@ def test_a_session_is_read(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (lambda f: (f / "im2.bmp").unlink(), r"missing frame im2\.bmp"),
+        (lambda f: (f / "im2.bmp").unlink(), "missing frame im2 "),
         (lambda f: (f / "im4.bmp").write_bytes((f / "im0.bmp").read_bytes()), "5 frames.* 4 lights"),
         (lambda f: (f / "LightSource.m").unlink(), r"LightSource\.m is missing"),
         (lambda f: (f / "LightSource.m").write_text("[30 30; 0 90]"), "2 lights"),

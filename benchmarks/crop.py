@@ -53,13 +53,13 @@ def photographed(folder: Path, size: int) -> tuple[list[Path], Path]:
 
 
 def timed(parts: dict[str, Callable[[], object]], repeat: int) -> dict[str, float]:
-    """Median seconds of each part, all taken in turn."""
+    """Median processor seconds of each part, all taken in turn; the clock's would count the machine's other work."""
     taken: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(repeat + 1):  # the first round warms up
         for name, call in parts.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(time.process_time() - start)
     return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
 
 

@@ -63,10 +63,11 @@ class Rig(Section):
 
 class Frequencies(Section):
     """How often each label is drawn, as relative weights a class; the defaults are the counts of Photoface's own
-    metadata (3,159 sessions). Names are Photoface's; an occlusion may name several things (``-hand-other``).
+    metadata: 441 subjects for the gender, which is a subject's, and 3,159 sessions for the rest. Names are Photoface's;
+    an occlusion may name several things (``-hand-other``).
     """
 
-    gender: dict[Literal["female", "male"], NonNegative] = {"male": 2863, "female": 296}
+    gender: dict[Literal["female", "male"], NonNegative] = {"male": 369, "female": 72}
     spectacles: dict[Literal["no", "yes"], NonNegative] = {"no": 2311, "yes": 848}
     facial_hair: dict[Literal["none", "stubble", "moustache", "beard", "both"], NonNegative] = {
         "none": 2225, "stubble": 373, "both": 360, "moustache": 190, "beard": 11,
@@ -101,7 +102,7 @@ class Variation(Section):
     pitch: NonNegative = 7.8
     roll: NonNegative = 3.0
     expression: NonNegative = 1.0
-    skin: NonNegative = 0.10
+    skin: NonNegative = 0.16
 
 
 class Effects(Section):
@@ -111,7 +112,7 @@ class Effects(Section):
     attached_shadows: bool = True
     specular: NonNegative = 1.0  # scale of the skin's, eyes' and lenses' highlights
     ambient: NonNegative = 0.015  # of a white surface
-    strobe_gains: NonNegative = 0.03  # standard deviation of each flash's strength
+    strobe_gains: NonNegative = 0.02  # standard deviation of each flash's strength
     falloff: NonNegative = 0.0  # distance of the flashes in mm, for light that falls off; 0: flashes at infinity
     distance: NonNegative = 2500.0  # of the camera in mm; 0: an orthographic camera
     motion: NonNegative = 0.7  # pixels (of a 256 px frame) that the head drifts between flashes, standard deviation

@@ -77,7 +77,11 @@ def read_samples(
         session=table["session"].to_numpy(dtype=str),
         subject=table["subject"].to_numpy(dtype=str),
         row=table["row"].to_numpy(dtype=int),
-        labels={name: labels(name, codes[name].to_numpy(dtype=np.int64, copy=True), vocabulary) for name in ATTRIBUTES if name in attributes},
+        labels={
+            name: labels(name, codes[name].to_numpy(dtype=np.int64, copy=True), vocabulary)
+            for name in ATTRIBUTES
+            if name in attributes
+        },
         weight=table["weight"].to_numpy(dtype=np.float32, copy=True),
     )
 

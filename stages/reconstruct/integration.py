@@ -34,7 +34,7 @@ TOLERANCE = 1e-7  # of the residual's norm
 ITERATIONS = 150
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edges:
     """Neighbouring pixels of a mask: from and to (E,) as indices into the mask's pixels, rise (E,) in pixels."""
 

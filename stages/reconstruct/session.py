@@ -20,7 +20,7 @@ from stages.reconstruct.solver import Solution, solve, split
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photographs:
     """What the rig gave.
 

@@ -22,7 +22,7 @@ IMPLAUSIBLE = 2.0  # times a pixel's brightest sample: an albedo that would need
 SUBSET_CONDITION = 6.0  # flashes that stay must be at most this ill-conditioned before another sample is set aside
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """What the frames say about P pixels.
 

@@ -24,10 +24,11 @@ def command(out: Path, params: Path, jobs: int) -> None:
     interrupted run goes on where it stopped.
     """
     settings = section(params, "simulate", Simulate)
-    from stages.simulate.sessions import plan, simulate_session
+    from stages.simulate.sessions import clear_torn, plan, simulate_session
 
     items = plan(settings)
     with StageWork("simulate", key=key_of(settings)) as work:
         map_sessions(partial(simulate_session, settings, work.dir), items, jobs=jobs, label="simulate")
+        clear_torn(work.dir)
         work.publish(work.dir, out)
     wrote(out, note=f"{len(items)} sessions of {settings.subjects} subjects")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import open3d as o3d
 
 from pipeline.maps import Maps
 from pipeline.params import Effects
@@ -19,6 +18,7 @@ from pipeline.shading import highlight, render
 from stages.simulate import mesh, skin
 from stages.simulate.bust import Bust, build_bust, topology
 from stages.simulate.props import Prop, build_props
+from stages.simulate.raycast import Scene
 from stages.simulate.subject import Subject
 from stages.simulate.visit import Visit, groomed
 
@@ -104,7 +104,7 @@ def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed
     offset = np.array([visit.place[0], visit.place[1] + FACE_BELOW, 0.0])
     camera = _Camera(size * FINE, visit.field / (size * FINE), effects.distance)
     solid, numbers = _solid(subject, bust, props, offset)
-    scene = _scene(solid.vertices, solid.triangles)
+    scene = Scene(solid.vertices, solid.triangles)
     points = _meet(scene, camera, solid, numbers, props, subject, visit)
     glass = None if lenses is None else _glass(lenses, bust, offset, camera, points)
 
@@ -160,30 +160,20 @@ def _solid(subject: Subject, bust: Bust, props: list[Prop], offset: np.ndarray) 
     return solid, np.concatenate(numbers)
 
 
-def _scene(vertices: np.ndarray, triangles: np.ndarray) -> o3d.t.geometry.RaycastingScene:
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(vertices.astype(np.float32), triangles.astype(np.uint32))
-    return scene
-
-
 def _meet(
-    scene: o3d.t.geometry.RaycastingScene, camera: _Camera, solid: _Solid, numbers: np.ndarray, props: list[Prop],
+    scene: Scene, camera: _Camera, solid: _Solid, numbers: np.ndarray, props: list[Prop],
     subject: Subject, visit: Visit,
 ) -> _Points:  # fmt: skip
     """Cast the camera's rays and give what they meet its material."""
     rays = camera.rays().reshape(-1, 6)
-    met = scene.cast_rays(o3d.core.Tensor(rays), nthreads=1)
-    far = met["t_hit"].numpy()
-    index = np.flatnonzero(np.isfinite(far))
-    face = met["primitive_ids"].numpy()[index].astype(np.int64)
-    uv = met["primitive_uvs"].numpy()[index]
-    weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
+    hits = scene.cast(rays)
+    index, face, weights = hits.index, hits.triangle, hits.weights
     corners = solid.triangles[face]
     normal = np.einsum("nk,nkc->nc", weights, solid.normals[corners])
     view = -rays[index, 3:]
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    position = rays[index, :3] + far[index, None] * rays[index, 3:]
+    position = rays[index, :3] + hits.far[index, None] * rays[index, 3:]
     points = _Points(
         index, position, normal, view,
         albedo=np.zeros(len(index), np.float32),
@@ -246,14 +236,12 @@ def _glass(lenses: Prop, bust: Bust, offset: np.ndarray, camera: _Camera, points
     normals = mesh.vertex_normals(vertices, lenses.quads)
     triangles = mesh.triangles(lenses.quads)
     rays = camera.rays().reshape(-1, 6)
-    met = _scene(vertices, triangles).cast_rays(o3d.core.Tensor(rays), nthreads=1)
-    far = met["t_hit"].numpy()
+    hits = Scene(vertices, triangles).cast(rays)
     behind = np.full(len(rays), np.inf, np.float32)
     behind[points.index] = rays[points.index, 2] - points.position[:, 2]
-    at = np.flatnonzero(far < behind)
-    uv = met["primitive_uvs"].numpy()[at]
-    corners = triangles[met["primitive_ids"].numpy()[at].astype(np.int64)]
-    normal = np.einsum("nk,nkc->nc", np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1), normals[corners])
+    front = hits.far[hits.index] < behind[hits.index]
+    at = hits.index[front]
+    normal = np.einsum("nk,nkc->nc", hits.weights[front], normals[triangles[hits.triangle[front]]])
     normal *= np.where(normal[:, 2:] < 0, -1, 1) / np.linalg.norm(normal, axis=1, keepdims=True)
     view = -rays[at, 3:]
     return _Glass(at, normal.astype(np.float32), view / np.linalg.norm(view, axis=1, keepdims=True))
@@ -264,7 +252,7 @@ class _Shader:
 
     def __init__(
         self,
-        scene: o3d.t.geometry.RaycastingScene,
+        scene: Scene,
         camera: _Camera,
         points: _Points,
         glass: _Glass | None,
@@ -324,8 +312,7 @@ class _Shader:
         direction = direction / np.linalg.norm(direction, axis=1, keepdims=True)
         origin = points.position[probes] + SHADOW_BIAS * (points.normal[probes] + direction)
         reach = self.effects.falloff if self.effects.falloff > 0 else np.inf
-        rays = np.concatenate([origin, direction], axis=1).astype(np.float32)
-        blocked = self.scene.test_occlusions(o3d.core.Tensor(rays), tnear=0.0, tfar=float(reach), nthreads=1).numpy()
+        blocked = self.scene.blocked(np.concatenate([origin, direction], axis=1), reach)
         coarse = self.camera.width // FINE
         seen, lit = np.zeros(coarse * coarse, np.float32), np.zeros(coarse * coarse, np.float32)
         seen[self.cells[probes]] = 1

@@ -32,3 +32,9 @@ def simulate_session(params: Simulate, folder: Path, item: tuple[int, int]) -> N
     beside.mkdir(parents=True)
     write_session(beside, visit, shot, quantise=params.effects.quantise, seed=params.seed)
     beside.rename(target)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove what a killed run left half-made."""
+    for torn in folder.glob("*/.*"):
+        shutil.rmtree(torn)

@@ -85,12 +85,12 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
         spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
         albedo *= 1 - mole.darkness * spot
         bump += 0.25 * mole.radius * spot
-    shine = 0.038 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
-    gloss = np.full(len(at), 14.0, np.float32)
+    shine = 0.013 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
+    gloss = np.full(len(at), 18.0, np.float32)
 
     lip = noise.look_up(lips(), uv[:, 0] * 1024 - 0.5, (1 - uv[:, 1]) * 1024 - 0.5)
     albedo *= 1 - lip * (1 - looks.lips * visit.tint[2])
-    shine, gloss = shine * (1 + 0.2 * lip), gloss + 8 * lip
+    shine, gloss = shine * (1 + lip), gloss + 8 * lip
 
     tone_of_hair = hair_tone(subject, visit)
     bald_skin = np.ones(len(at), np.float32)

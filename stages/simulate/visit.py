@@ -130,7 +130,7 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         recorded=recorded,
         gains=strengths * (1 + effects.strobe_gains * np.clip(rng.normal(size=len(lights)), -3, 3)),
         drift=drift - drift[0],
-        exposure=float(rng.uniform(0.18, 0.32) if quality == "dark" else rng.uniform(0.92, 1.08)),
+        exposure=float(rng.uniform(0.20, 0.36) if quality == "dark" else rng.uniform(1.10, 1.30)),
         blur=float(rng.uniform(1.6, 2.8) if quality == "blur" else 0.0),
         tint=np.exp(variation.skin * _bounded(rng, 3)),
         haircut=np.append(np.exp(4 * variation.skin * _bounded(rng, 1)), 35 * variation.skin * _bounded(rng, 5)),

@@ -20,7 +20,8 @@ TINY: dict[str, Any] = {
     "balance": {"validation": 0.25, "test": 0.3},
     "train": {"epochs": 1},
     "fuse": {"epochs": 1},
-    "evaluate": {"resamples": 50},
+    "evaluate": {"resamples": 100},
+    "report": {"resamples": 100},
 }
 
 

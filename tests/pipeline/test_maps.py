@@ -19,7 +19,9 @@ def maps(rng: np.random.Generator) -> Maps:
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     albedo = rng.random((24, 31), dtype=np.float32)
     depth = (100 * rng.normal(size=(24, 31))).astype(np.float32)
-    return Maps(normal * mask[..., None], albedo * mask, depth * mask, mask, {"solver": "test", "notes": "µ, two words"})
+    return Maps(
+        normal * mask[..., None], albedo * mask, depth * mask, mask, {"solver": "test", "notes": "µ, two words"}
+    )
 
 
 def test_what_is_written_is_read(tmp_path, maps):

@@ -47,7 +47,7 @@ CHANGES = {
     "wrong type": (lambda v: v["crop"].update(size="big"), ["crop.size = 'big'", "integer"]),
     "out of range": (lambda v: v["crop"].update(confidence=1.5), ["crop.confidence = 1.5", "less than or equal to 1"]),
     "unknown choice": (lambda v: v["ingest"].update(source="photofac"), ["ingest.source", "did you mean `photoface`"]),
-    "missing key": (lambda v: v["crop"].pop("size"), ["`crop.size` is missing"]),
+    "missing key": (lambda v: v["crop"].pop("seed"), ["`crop.seed` is missing"]),
     "two lights": (
         lambda v: v["simulate"]["rigs"][0].update(lights=v["simulate"]["rigs"][0]["lights"][:2]),
         ["simulate.rigs.0.lights", "2 lights", "at least 3"],

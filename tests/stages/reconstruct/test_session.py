@@ -1,0 +1,124 @@
+"""A session from frames to maps: accuracy in closed form, and everything that can be wrong with frames."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from face_scene import angles, photograph, ring, sensor
+
+from pipeline.errors import Rejected
+from pipeline.params import Reconstruct
+from stages.reconstruct.masking import foreground
+from stages.reconstruct.session import Photographs, reconstruct
+
+
+@pytest.fixture
+def given(scene) -> Photographs:
+    return Photographs(scene.frames, scene.lights, np.ones(4))
+
+
+@pytest.mark.parametrize("count", [3, 4, 7])
+def test_noiseless_lambertian_frames(count):
+    """The mark is half a degree on what no flash leaves in shadow."""
+    scene = photograph(96, ring(35, count))
+    maps, quality = reconstruct(Photographs(scene.frames, scene.lights, np.ones(count)), Reconstruct())
+    lit = maps.mask & (scene.normal @ scene.lights.T > 0).all(axis=-1)
+    assert angles(maps.normal, scene.normal)[lit].mean() < 0.05
+    assert np.abs(maps.albedo / scene.albedo - 1)[lit].mean() < 1e-3
+    depth = scene.depth - scene.depth[maps.mask].mean()
+    assert np.abs(maps.depth - depth)[maps.mask].mean() < 0.01 * np.ptp(depth[maps.mask])
+    assert (maps.mask == scene.mask).mean() > 0.95
+    assert quality.residual < 0.01
+    assert quality.integrability < 0.01
+    assert quality.notes == ""
+
+
+def test_eight_bits_and_noise(scene, rng):
+    maps, _ = reconstruct(Photographs(sensor(scene.frames, rng), scene.lights, np.ones(4)), Reconstruct())
+    lit = maps.mask & (scene.normal @ scene.lights.T > 0.1).all(axis=-1)
+    assert angles(maps.normal, scene.normal)[lit].mean() < 1.5
+
+
+def test_strengths_and_ambient(given, scene):
+    strengths = np.array([1.2, 0.8, 1.0, 0.9])
+    ambient = (0.05 * scene.albedo * scene.mask).astype(np.float32)
+    frames = scene.frames * strengths[:, None, None].astype(np.float32) + ambient
+    plain, _ = reconstruct(given, Reconstruct())
+    maps, _ = reconstruct(Photographs(frames, scene.lights, strengths, ambient), Reconstruct())
+    both = maps.mask & plain.mask
+    assert angles(maps.normal, plain.normal)[both].mean() < 0.1
+    assert np.allclose(maps.albedo[both], plain.albedo[both], atol=0.01)
+
+
+def test_the_order_of_the_frames_does_not_matter(given):
+    maps, _ = reconstruct(given, Reconstruct())
+    order = [2, 0, 3, 1]
+    other = Photographs(given.frames[order], given.lights[order], given.strengths[order])
+    again, _ = reconstruct(other, Reconstruct())
+    assert np.allclose(maps.normal, again.normal, atol=1e-3)
+
+
+def test_a_mask_that_is_given_is_kept(given, scene):
+    mask = np.zeros_like(scene.mask)
+    mask[30:60, 30:50] = True
+    maps, _ = reconstruct(replace(given, mask=mask), Reconstruct())
+    assert np.array_equal(maps.mask, mask)
+
+
+@pytest.mark.parametrize(
+    ("flip", "words"), [([-1, 1, 1], "hollow along x"), ([1, -1, 1], "hollow along y"), ([-1, -1, 1], "x and y")]
+)
+def test_a_hollow_face_is_said(given, flip, words):
+    _, quality = reconstruct(replace(given, lights=given.lights * flip), Reconstruct())
+    assert words in quality.notes
+
+
+def test_a_flash_that_did_not_fire_is_left_out(scene):
+    five = photograph(96, ring(35, 5))
+    frames = five.frames.copy()
+    frames[3] = 0
+    maps, quality = reconstruct(Photographs(frames, five.lights, np.ones(5)), Reconstruct())
+    assert "frame 3 is not lit" in quality.notes
+    assert len(json.loads(maps.attributes["lights"])) == 4
+
+
+def test_what_cannot_be_used_is_rejected(given, scene):
+    for bad, words in {
+        Photographs(np.zeros_like(given.frames), given.lights, given.strengths): "only 0 of 4 frames",
+        Photographs(given.frames[:2], given.lights[:2], np.ones(2)): "only 2 of 2 frames",
+        Photographs(given.frames, given.lights * [1, 0, 1], given.strengths): "coplanar",
+        replace(given, mask=np.ones((5, 5), bool)): "the mask is 5x5, the frames are 96x96",
+        replace(given, mask=np.zeros((96, 96), bool)): "mask is empty",
+        Photographs(given.frames * np.float32(0.01), given.lights, given.strengths): "no face stands out",
+    }.items():
+        with pytest.raises(Rejected, match=words):
+            reconstruct(bad, Reconstruct())
+
+
+def test_an_ambient_frame_of_another_size_is_not_used(given):
+    _, quality = reconstruct(replace(given, ambient=np.zeros((480, 640), np.float32)), Reconstruct())
+    assert quality.notes == "the ambient frame is 640x480, the frames are 96x96: not subtracted"
+
+
+def test_quality_counts_shadow_and_saturation(scene):
+    bright = Photographs(np.minimum(scene.frames * np.float32(2.5), 1), scene.lights, np.ones(4))
+    _, quality = reconstruct(bright, Reconstruct())
+    assert 0.02 < quality.saturated < 0.9
+    low = photograph(96, ring(60, 4))
+    _, lower = reconstruct(Photographs(low.frames, low.lights, np.ones(4)), Reconstruct())
+    assert lower.shadowed > 0.05
+    assert lower.condition == pytest.approx(np.linalg.cond(low.lights))
+
+
+def test_the_mask_is_one_piece_without_holes():
+    frames = np.zeros((3, 80, 80), np.float32)
+    frames[:, 10:60, 10:60] = 0.5
+    frames[:, 30:40, 30:40] = 0  # a hole
+    frames[:, 40:42, 10:60] = 0  # a dark brow that cuts the face in two
+    frames[:, 70:75, 70:75] = 0.9  # something else that shines
+    mask = foreground(frames, level=0.03)
+    assert mask[12:58, 12:58].all()
+    assert not mask[66:, 66:].any()

@@ -3,9 +3,10 @@
     python benchmarks/difficulty.py [--params params.yaml] [--subjects 50] [--first 1000] [--sessions 6] [--jobs 2]
 
 Faces are aligned by the five true points, each moved by 1.5 px, to 112 px; similarity is the cosine of the preprocessed
-pixels less their mean, as `psface evaluate` takes it. Rank-1 is the mean over every choice of gallery session, with gallery and probes of one rig and of two. `estimated`
-rows take normals and albedo of plain least squares from the frames and the recorded lights, as a rig's owner would have
-them. The wanted band at one rig is .05 to .15, and less across rigs.
+pixels less their mean, as `psface evaluate` takes it. Rank-1 is the mean over every choice of gallery session, with
+gallery and probes of one rig and of two. `estimated` rows take normals and albedo of plain least squares from the
+frames and the recorded lights, as a rig's owner would have them. The wanted band at one rig is .05 to .15, and less
+across rigs.
 """
 
 from __future__ import annotations
@@ -27,13 +28,9 @@ from stages.simulate.visit import draw_visit
 SIZE = 112
 JITTER = 1.5  # pixels of a 256 px frame
 KINDS = {
-    "normal": "normal",
-    "albedo": "albedo",
-    "depth": "depth",
-    "frame": "frame",
-    "estimated normal": "normal",
-    "estimated albedo": "albedo",
-}
+    "normal": "normal", "albedo": "albedo", "depth": "depth", "frame": "frame",
+    "estimated normal": "normal", "estimated albedo": "albedo",
+}  # fmt: skip
 POSES, QUALITY = ("1", "2", "3"), ("ok",)  # what ingest keeps by default
 
 
@@ -51,6 +48,7 @@ def face(params: Simulate, item: tuple[int, int]) -> tuple[int, str, dict[str, n
     truth, frames = shot.truth, np.clip(shot.frames, 0, 1)
     scaled = np.tensordot(np.linalg.pinv(visit.recorded), frames, axes=1).transpose(1, 2, 0)
     length = np.linalg.norm(scaled, axis=-1)
+    estimated = scaled / np.maximum(length, 1e-6)[..., None]
     mask = warp_map("mask", truth.mask, matrix, SIZE)
     depth = warp_map("depth", truth.depth, matrix, SIZE, mask=truth.mask)
     eyes = np.linalg.norm(arcface_template(SIZE)[1] - arcface_template(SIZE)[0])
@@ -59,9 +57,7 @@ def face(params: Simulate, item: tuple[int, int]) -> tuple[int, str, dict[str, n
         "albedo": warp_map("albedo", truth.albedo, matrix, SIZE, mask=truth.mask),
         "depth": np.where(mask, depth - depth[mask].mean(), 0) / eyes,
         "frame": warp_map("frame", frames[rng.integers(len(frames))], matrix, SIZE),
-        "estimated normal": warp_map(
-            "normal", scaled / np.maximum(length, 1e-6)[..., None], matrix, SIZE, mask=truth.mask
-        ),
+        "estimated normal": warp_map("normal", estimated, matrix, SIZE, mask=truth.mask),
         "estimated albedo": warp_map("albedo", length, matrix, SIZE, mask=truth.mask),
     }
     pixels = {

@@ -110,7 +110,7 @@ class Effects(Section):
 
     cast_shadows: bool = True
     attached_shadows: bool = True
-    specular: NonNegative = 1.0  # scale of the skin's, eyes' and lenses' highlights
+    specular: NonNegative = 0.4  # scale of the skin's, eyes' and lenses' highlights
     ambient: NonNegative = 0.015  # of a white surface
     strobe_gains: NonNegative = 0.02  # standard deviation of each flash's strength
     falloff: NonNegative = 0.0  # distance of the flashes in mm, for light that falls off; 0: flashes at infinity
@@ -118,14 +118,14 @@ class Effects(Section):
     motion: NonNegative = 0.7  # pixels (of a 256 px frame) that the head drifts between flashes, standard deviation
     noise: NonNegative = 1.0  # scale of the sensor's shot and read noise
     quantise: bool = True  # 8-bit BMP; otherwise float EXR
-    light_error: NonNegative = 2.0  # root mean square angle between the recorded and the true direction, degrees
+    light_error: NonNegative = 1.5  # root mean square angle between the recorded and the true direction, degrees
 
 
 class Simulate(Section):
     """The simulated rig (docs/simulate.md).
 
-    ``sessions`` is a number a subject, or ``photoface`` for the real database's skew. The sessions of a subject take the
-    rigs in turn, and the ``ages`` in turn where any are given (years; otherwise a subject has one adult age).
+    ``sessions`` is a number a subject, or ``photoface`` for the real database's skew. The sessions of a subject take
+    the rigs in turn, and the ``ages`` in turn where any are given (years; otherwise a subject has one adult age).
     """
 
     seed: Seed
@@ -282,7 +282,7 @@ class Train(Section):
     """One modality's recogniser (docs/train.md)."""
 
     seed: Seed = 7
-    epochs: Count = 36
+    epochs: Count = 28
     batch: Annotated[int, Field(ge=4)] = 16
     lr: Positive = 0.001  # the highest, after the warm-up
     weight_decay: NonNegative = 0.05

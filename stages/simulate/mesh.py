@@ -1,7 +1,7 @@
 """Meshes: Catmull-Clark subdivision as one sparse matrix, vertex normals, and tubes, slabs and shells for props.
 
 Reference: E. Catmull and J. Clark, "Recursively generated B-spline surfaces on arbitrary topological meshes",
-Computer-Aided Design 10(6), 1978, https://doi.org/10.1016/0010-4485(78)90110-0. Borders follow the cubic B-spline curve.
+Computer-Aided Design 10(6), 1978, https://doi.org/10.1016/0010-4485(78)90110-0. Borders follow the cubic B-spline.
 """
 
 from __future__ import annotations

@@ -44,6 +44,6 @@ def look_up(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     rows = max(1, -(-count // 4096))
     grid = np.zeros((2, rows * 4096), np.float32)
     grid[0, :count], grid[1, :count] = x, y
-    grid = np.mod(grid, picture.shape[0]).reshape(2, rows, 4096)
-    values: np.ndarray = cv2.remap(picture, grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    maps = np.mod(grid, picture.shape[0]).reshape(2, rows, 4096)
+    values = cv2.remap(picture, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return values.ravel()[:count]

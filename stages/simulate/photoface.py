@@ -39,21 +39,12 @@ def write_session(folder: Path, visit: Visit, shot: Shot, *, quantise: bool, see
     )
     _write(folder / "metadata.txt", "".join(f"{x:.2f} {y:.2f}\n" for x, y in shot.landmarks))
     extra = "eyes closed" if visit.eyes_closed else "mouth ajar" if visit.actions.get("jawOpen", 0) > 0.15 else ""
-    labels = (
-        visit.gender,
-        visit.spectacles,
-        visit.facial_hair,
-        visit.pose,
-        visit.quality,
-        visit.occlusion,
-        visit.expression,
-        extra,
-    )
-    _write(folder / "metadataII.txt", ", ".join(labels) + "\n")
+    person = (visit.gender, visit.spectacles, visit.facial_hair)
+    picture = (visit.pose, visit.quality, visit.occlusion, visit.expression, extra)
+    _write(folder / "metadataII.txt", ", ".join(person + picture) + "\n")
+    five = {name: [round(float(v), 3) for v in xy] for name, xy in five_landmarks(shot.landmarks).items()}
     attributes = {
-        "landmarks": json.dumps(
-            {name: [round(float(v), 3) for v in xy] for name, xy in five_landmarks(shot.landmarks).items()}
-        ),
+        "landmarks": json.dumps(five),
         "rig": visit.rig,
         "age": f"{visit.age:.2f}",
         "seed": str(seed),

@@ -89,7 +89,7 @@ def _spectacles(rng: np.random.Generator, bust: Bust) -> tuple[Prop, Prop]:
     both = np.concatenate(rims)
     forward = np.max(_surface(bust, both[::4, :2]) - both[::4, 2]) + thickness + 0.8
     forward = max(forward, corners[:, 2].max() + 9.0)
-    parts = [mesh.tube(r + [0, 0, forward], thickness, closed=True) for r in rims]
+    parts = [mesh.tube(r + np.array([0, 0, forward]), thickness, closed=True) for r in rims]
     inner = np.linspace(-1, 1, 9)[:, None]
     gap = apart - width
     bridge = np.concatenate(
@@ -129,7 +129,7 @@ def _temple(bust: Bust, hinge: np.ndarray, side: int) -> np.ndarray:
     shape = topology()
     above_ear = shape.skin & (np.abs(shape.place[:, 1] - 740) < 6) & (np.abs(shape.place[:, 2] - 55) < 12)
     above_ear &= side * shape.place[:, 0] > 0
-    ear = bust.rest[above_ear].mean(0) + [3.0 * side, 4.0, 0.0]
+    ear = bust.rest[above_ear].mean(0) + np.array([3.0 * side, 4.0, 0.0])
     share = np.linspace(0, 1, 12)[:, None]
     path = hinge * (1 - share) + ear * share
     beside = np.flatnonzero(shape.skin & (side * shape.place[:, 0] > 30) & (np.abs(shape.place[:, 2] - 80) < 60))
@@ -145,7 +145,7 @@ def _hand_template() -> tuple[np.ndarray, np.ndarray]:
     vertices, quads = human().hand
     centred = vertices - vertices.mean(0)
     axes = np.linalg.svd(centred, full_matrices=False)[2]
-    fingers, across, palm = axes
+    fingers, palm = axes[0], axes[2]
     tip = centred @ fingers
     if np.abs(np.percentile(tip, 98)) < np.abs(np.percentile(tip, 2)):
         fingers = -fingers
@@ -163,7 +163,8 @@ def _hand(rng: np.random.Generator, subject: Subject, visit: Visit, bust: Bust) 
     turn = np.deg2rad(rng.uniform(10, 60)) * side
     spin = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     placed = (step.matrix @ vertices) * [side, -1, -1] @ spin.T  # fingers up, palm to the face
-    target = bust.rest[topology().landmarks[[8, 9, 10]]].mean(0) + [rng.uniform(-25, 25), rng.uniform(-25, 5), 0]
+    target = bust.rest[topology().landmarks[[8, 9, 10]]].mean(0)
+    target = target + np.array([rng.uniform(-25, 25), rng.uniform(-25, 5), 0])
     placed += [target[0], target[1], 0]
     under = placed[::9]
     placed[:, 2] += np.max(_surface(bust, under[:, :2]) - under[:, 2]) - rng.uniform(4, 9)
@@ -225,7 +226,7 @@ def _scarf(rng: np.random.Generator, bust: Bust) -> Prop:
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Several meshes as one."""
-    starts = np.cumsum([0] + [len(v) for v, _ in parts[:-1]])
+    starts = np.cumsum([0, *(len(v) for v, _ in parts[:-1])])
     return np.concatenate([v for v, _ in parts]), np.concatenate(
         [q + s for (_, q), s in zip(parts, starts, strict=True)]
     )

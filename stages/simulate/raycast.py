@@ -17,8 +17,8 @@ with warnings.catch_warnings():  # a wheel built for CUDA says at import that th
 
 @dataclass(frozen=True)
 class Hits:
-    """What N rays met first: ``far`` (N,) in lengths of the ray's direction, inf for nothing; ``index`` (M,) of the rays
-    that met something, with their ``triangle`` (M,) and barycentric ``weights`` (M, 3) of its corners.
+    """What N rays met first: ``far`` (N,) in lengths of the ray's direction, inf for nothing; ``index`` (M,) of the
+    rays that met something, with their ``triangle`` (M,) and barycentric ``weights`` (M, 3) of its corners.
     """
 
     far: np.ndarray

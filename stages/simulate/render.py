@@ -1,8 +1,8 @@
 """From a posed bust to photographs: rays, shadows, shading, lenses, the sensor; and the truth that belongs to them.
 
-The picture is rendered on a grid twice as fine as the frame and averaged down. From flash to flash only the light differs,
-so rays are cast once and shaded k times. Shadow rays are cast for one of four fine points and shared with its neighbours,
-which also makes their edges as soft as a flash of a few centimetres would.
+The picture is rendered on a grid twice as fine as the frame and averaged down. From flash to flash only the light
+differs, so rays are cast once and shaded k times. Shadow rays are cast for one of four fine points and shared with its
+neighbours, which also makes their edges as soft as a flash of a few centimetres would.
 """
 
 from __future__ import annotations
@@ -205,11 +205,10 @@ def _emboss(points: _Points, bump: np.ndarray, camera: _Camera) -> None:
     turns away from the camera, as their height is measured along the camera's axis.
     """
     width = camera.width
-    height = np.zeros(width * width, np.float32)
-    depth = np.full(width * width, np.inf, np.float32)
+    height = np.zeros((width, width), np.float32)
+    depth = np.full((width, width), np.inf, np.float32)
     facing = np.clip(points.normal[:, 2], 0, 1)
-    height[points.index], depth[points.index] = bump * facing, points.position[:, 2]
-    height, depth = height.reshape(width, width), depth.reshape(width, width)
+    height.ravel()[points.index], depth.ravel()[points.index] = bump * facing, points.position[:, 2]
     slopes = []
     for axis, sign in ((1, 1.0), (0, -1.0)):
         ahead, behind = np.roll(height, -1, axis), np.roll(height, 1, axis)
@@ -277,12 +276,8 @@ class _Shader:
         radiance = render(points.normal, points.albedo, towards, attached_shadows=effects.attached_shadows)
         if effects.specular > 0:
             shiny = np.flatnonzero(points.shine > 0)
-            lobe = highlight(
-                points.normal[shiny],
-                towards if towards.ndim == 1 else towards[shiny],
-                points.view[shiny],
-                points.gloss[shiny],
-            )
+            its_light = towards if towards.ndim == 1 else towards[shiny]
+            lobe = highlight(points.normal[shiny], its_light, points.view[shiny], points.gloss[shiny])
             radiance[shiny] += effects.specular * points.shine[shiny] * lobe
         if effects.cast_shadows:
             radiance *= self._lit(towards)
@@ -314,12 +309,10 @@ class _Shader:
         reach = self.effects.falloff if self.effects.falloff > 0 else np.inf
         blocked = self.scene.blocked(np.concatenate([origin, direction], axis=1), reach)
         coarse = self.camera.width // FINE
-        seen, lit = np.zeros(coarse * coarse, np.float32), np.zeros(coarse * coarse, np.float32)
-        seen[self.cells[probes]] = 1
-        lit[self.cells[probes]] = ~blocked
-        kernel = (3, 3)
-        seen = cv2.blur(seen.reshape(coarse, coarse), kernel)
-        lit = cv2.blur(lit.reshape(coarse, coarse), kernel)
+        seen, lit = np.zeros((2, coarse, coarse), np.float32)
+        seen.ravel()[self.cells[probes]] = 1
+        lit.ravel()[self.cells[probes]] = ~blocked
+        seen, lit = np.asarray(cv2.blur(seen, (3, 3))), np.asarray(cv2.blur(lit, (3, 3)))
         share = np.divide(lit, seen, out=np.ones_like(lit), where=seen > 0)
         return cv2.resize(share, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR).ravel()[points.index]
 

@@ -1,8 +1,8 @@
 """What the surface is made of, point by point: albedo, bump, highlight; skin, lips, brows, hair, beard, eyes, cloth.
 
-Everything is drawn where a ray met the surface, from the place on the template that was met (`fields`), so that it sticks to
-the face through identity, expression and pose. Skin's fine texture, hair and beard are drawn anew each session; moles,
-freckled areas, brows and the hairline are the subject's own.
+Everything is drawn where a ray met the surface, from the place on the template that was met (`fields`), so that it
+sticks to the face through identity, expression and pose. Skin's fine texture, hair and beard are drawn anew each
+session; moles, freckled areas, brows and the hairline are the subject's own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from stages.simulate.subject import Subject
 from stages.simulate.visit import Visit
 
 TEXEL = 0.25  # mm of skin a texel of noise
+LIGHTEST_SKIN = 0.72
 REGIONS = ("background", "skin", "eye", "mouth", "hair", "cloth", "spectacles", "hand", "telephone", "strands", "scarf")
 R_SKIN, R_EYE, R_MOUTH, R_HAIR, R_CLOTH, R_PROPS = 1, 2, 3, 4, 5, 6
 
@@ -25,9 +26,9 @@ R_SKIN, R_EYE, R_MOUTH, R_HAIR, R_CLOTH, R_PROPS = 1, 2, 3, 4, 5, 6
 class Surface:
     """Where rays met the bust, and what is there; arrays over N points.
 
-    ``place`` (N, 3) on the template in mm, ``uv`` (N, 2), ``part`` (N,); then albedo in [0, 1], ``bump`` the height in mm by
-    which the surface stands out, ``shine`` and ``gloss`` the highlight's strength and exponent, ``region`` an index into
-    `REGIONS`.
+    ``place`` (N, 3) on the template in mm, ``uv`` (N, 2), ``part`` (N,); then albedo in [0, 1], ``bump`` the height in
+    mm by which the surface stands out, ``shine`` and ``gloss`` the highlight's strength and exponent, ``region`` an
+    index into `REGIONS`.
     """
 
     place: np.ndarray
@@ -70,7 +71,7 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     place, uv, looks = surface.place[at], surface.uv[at], subject.looks
     rng = np.random.default_rng(visit.texture)
     x, y = _texels(place, rng)
-    tone = looks.skin * visit.tint[0]
+    tone = min(looks.skin * visit.tint[0], LIGHTEST_SKIN)
     albedo = tone * (1 + 0.035 * noise.look_up(noise.band(110.0), x, y) + 0.02 * noise.look_up(noise.band(30.0), x, y))
     pores = noise.look_up(noise.band(7.0), x, y)
     albedo *= 1 + 0.025 * pores
@@ -208,8 +209,8 @@ def _draw_brows(
 
 
 def _draw_beard(
-    place: np.ndarray, lip: np.ndarray, albedo: np.ndarray, bump: np.ndarray, bare: np.ndarray, subject: Subject, visit: Visit,
-    tone: float, rng: np.random.Generator,
+    place: np.ndarray, lip: np.ndarray, albedo: np.ndarray, bump: np.ndarray, bare: np.ndarray, subject: Subject,
+    visit: Visit, tone: float, rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     kind = visit.facial_hair
     if kind == "none":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +45,10 @@ CALM = {"browDown": 0.35, "browInnerUp": 0.35, "browOuterUp": 0.25, "eyeSquint":
 class Visit:
     """What is particular to one session.
 
-    ``pose`` to ``occlusion`` are Photoface's labels. ``lights`` (k, 3) are the true unit directions towards the flashes,
-    ``recorded`` the ones that the rig believes; ``gains`` (k,) their strengths. ``angles`` are yaw, pitch and roll of the
-    head in degrees; ``drift`` (k, 2) pixels of a 256 px frame. ``texture`` seeds what is re-drawn on the skin.
+    ``pose`` to ``occlusion`` are Photoface's labels. ``lights`` (k, 3) are the true unit directions towards the
+    flashes, ``recorded`` the ones that the rig believes; ``gains`` (k,) their strengths. ``angles`` are yaw, pitch and
+    roll of the head in degrees; ``drift`` (k, 2) pixels of a 256 px frame. ``texture`` seeds what is re-drawn on the
+    skin.
     """
 
     subject: int
@@ -130,7 +133,7 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         recorded=recorded,
         gains=strengths * (1 + effects.strobe_gains * np.clip(rng.normal(size=len(lights)), -3, 3)),
         drift=drift - drift[0],
-        exposure=float(rng.uniform(0.20, 0.36) if quality == "dark" else rng.uniform(1.10, 1.30)),
+        exposure=float(rng.uniform(0.20, 0.36) if quality == "dark" else rng.uniform(1.0, 1.15)),
         blur=float(rng.uniform(1.6, 2.8) if quality == "blur" else 0.0),
         tint=np.exp(variation.skin * _bounded(rng, 3)),
         haircut=np.append(np.exp(4 * variation.skin * _bounded(rng, 1)), 35 * variation.skin * _bounded(rng, 5)),
@@ -162,7 +165,7 @@ def _bounded(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.clip(rng.normal(size=count), -2.5, 2.5)
 
 
-def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
+def _pick(rng: np.random.Generator, weights: Mapping[Any, float]) -> str:
     """One name, drawn by weight, whatever the order in which the names were written."""
     names = sorted(weights)
     shares = np.cumsum([weights[name] for name in names])

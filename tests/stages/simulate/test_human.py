@@ -19,7 +19,9 @@ SHARE = st.floats(0, 1)
 def test_macro_targets_of_each_kind_share_one_unit_of_weight(**phenotypes: float) -> None:
     weights = phenotype_weights(phenotypes)
     assert sum(w for n, w in weights.items() if n.startswith("universal-")) == pytest.approx(1)
-    assert sum(w for n, w in weights.items() if n.split("-")[0] in ("african", "asian", "caucasian")) == pytest.approx(1)
+    assert sum(w for n, w in weights.items() if n.split("-")[0] in ("african", "asian", "caucasian")) == pytest.approx(
+        1
+    )
     assert all(0 < w <= 1 + 1e-12 for w in weights.values())
 
 
@@ -46,14 +48,15 @@ ANNYS_OWN = """
 import sys, warnings, numpy as np, torch
 warnings.simplefilter("ignore")
 import anny
-model = anny.Anny(rig="makehuman-head", topology="head", local_changes="default", facial_actions="all", phenotypes="all",
-                  skinning_method="lbs", phenotype_blendshapes="original")
+model = anny.Anny(rig="makehuman-head", topology="head", local_changes="default", facial_actions="all",
+                  phenotypes="all", skinning_method="lbs", phenotype_blendshapes="original")
 cases = [dict(gender=.1, age=.8, muscle=.3, weight=.7, height=.6, proportions=.2, african=.2, asian=.3, caucasian=.5),
          dict(gender=.9, age=.2, muscle=.5, weight=.5, height=.5, proportions=.5, african=.6, asian=.3, caucasian=.1),
          dict(gender=.4, age=-.2, muscle=.5, weight=.5, height=.5, proportions=.5, african=.1, asian=.8, caucasian=.1)]
 local = {"nose-hump-incr": .6, "l-cheek-volume-incr": -.4, "chin-width-incr": .3}
 actions = {"jawOpen": .4, "mouthSmileLeft": .7}
-out = [model(phenotype_kwargs=c, local_changes_kwargs=local, facial_actions=actions)["rest_vertices"][0].numpy() for c in cases]
+more = dict(local_changes_kwargs=local, facial_actions=actions)
+out = [model(phenotype_kwargs=c, **more)["rest_vertices"][0].numpy() for c in cases]
 np.savez(sys.argv[1], index=model.base_mesh_vertex_indices.numpy(), vertices=np.stack(out))
 """
 

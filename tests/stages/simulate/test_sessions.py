@@ -89,7 +89,7 @@ def test_sessions_of_a_subject_alternate_over_the_rigs() -> None:
 
 
 def test_labels_are_drawn_as_often_as_in_the_real_database() -> None:
-    params = settings(subjects=400, sessions=3)
+    params = settings(subjects=150, sessions=8)
     visits = [draw_visit(params, draw_subject(params, s), n) for s, n in plan(params)]
     frequencies = Frequencies()
     for name in ("spectacles", "pose", "quality", "occlusion", "expression"):
@@ -105,7 +105,7 @@ def test_labels_are_drawn_as_often_as_in_the_real_database() -> None:
 
 def test_the_difficulty_is_the_one_that_was_fixed() -> None:
     """Yaw about 12.5 degrees, pitch 7.8, lights off by 2 degrees; changing them changes every published figure."""
-    params = settings(subjects=500, sessions=2)
+    params = settings(subjects=60, sessions=16)
     angles = np.array([draw_visit(params, draw_subject(params, s), n).angles for s, n in plan(params)])
     assert 11 < angles[:, 0].std() < 17
     assert angles[:, 1].std() == pytest.approx(7.8, rel=0.1)

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 from scipy import ndimage
+from small_rig import ALWAYS, settings, shoot
 
 from pipeline.maps import read_maps
 from stages.simulate import skin
 from stages.simulate.photoface import write_session
 from stages.simulate.render import Shot
 from stages.simulate.visit import Visit
-from small_rig import ALWAYS, PLAIN, settings, shoot
 
 
 def smooth_skin(shot: Shot) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_normals_are_the_slopes_of_the_depth(plain_shot: tuple[Visit, Shot]) -> 
 
 
 def test_depth_integrates_from_the_normals(plain_shot: tuple[Visit, Shot]) -> None:
-    """Along each run of skin in a row, summed slopes give the depth's own difference: within 2 % of the face's range."""
+    """Along each run of skin in a row, summed slopes give the depth's own difference within 2 % of its range."""
     shot = plain_shot[1]
     good, depth = smooth_skin(shot), shot.truth.depth
     slope = -shot.truth.normal[..., 0] / np.maximum(shot.truth.normal[..., 2], 0.1)
@@ -63,14 +63,14 @@ def test_least_squares_on_float_frames_gives_normals_and_albedo_back(plain_shot:
     good = smooth_skin(shot)
     error = angles(scaled / np.maximum(albedo, 1e-9)[..., None], shot.truth.normal)[good]
     assert error.mean() < 0.5
-    assert np.abs(albedo / shot.truth.albedo - 1)[good].mean() < 0.02
+    assert np.abs(albedo[good] / shot.truth.albedo[good] - 1).mean() < 0.02
 
 
 def test_default_rig_is_within_reach_of_least_squares() -> None:
-    """With every effect on, the mean error on lit skin stays near what the pipeline must reach (3 degrees)."""
+    """With every effect but motion, which registration cures, the mean error on lit skin is near 3 degrees."""
     errors = []
     for subject in range(2):
-        _, visit, shot = shoot(settings(size=128, frequencies=ALWAYS), subject)
+        _, visit, shot = shoot(settings(size=128, frequencies=ALWAYS, effects={"motion": 0}), subject)
         frames = np.clip(shot.frames, 0, 1)
         scaled = np.tensordot(np.linalg.pinv(visit.recorded), frames, axes=1).transpose(1, 2, 0)
         lit = (frames.min(0) > 0.12 * frames.max(0)) & (frames.max(0) < 0.99) & smooth_skin(shot)

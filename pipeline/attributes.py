@@ -1,4 +1,4 @@
-"""The attributes of a session, in Photoface's vocabulary and in the binary one of the thesis (FACTS: data tables).
+"""The attributes of a session, in Photoface's vocabulary and in a binary one.
 
 A label is an integer code into `Attribute.classes`; -1 means that it is missing, and no loss or metric counts it.
 """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from joblib import Parallel, cpu_count, delayed
@@ -19,6 +21,11 @@ def _call(function: Callable[[Item], Value], item: Item) -> Value | Rejected:
         return function(item)
     except Rejected as reason:
         return Rejected(str(reason))  # without its traceback and causes, so that it always travels between processes
+
+
+def _call_in(folder: Path, function: Callable[[Item], Value], item: Item) -> Value | Rejected:
+    os.chdir(folder)  # a worker that is used again stands where its first caller stood
+    return _call(function, item)
 
 
 def imap_sessions(
@@ -41,7 +48,7 @@ def imap_sessions(
         results: Iterator[Value | Rejected] = (_call(function, item) for item in items)
     else:
         pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
-        results = pool(delayed(_call)(function, item) for item in items)
+        results = pool(delayed(_call_in)(Path.cwd(), function, item) for item in items)
     yield from track(results, label, total=len(items))
 
 

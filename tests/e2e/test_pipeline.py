@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+
 from pipeline.faces import MODALITIES
 
 if TYPE_CHECKING:

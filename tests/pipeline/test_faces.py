@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pipeline.errors import UserError
 from pipeline.faces import MODALITIES, PREPROCESSING, Faces, mirror, preprocess
 
@@ -18,15 +19,11 @@ def mask(rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize("modality", ["albedo", "frame", "frames"])
 def test_exposure_cancels(modality: str, mask: np.ndarray, rng: np.random.Generator) -> None:
     array = rng.uniform(0.1, 0.9, (3, 8, 8, 4 if modality == "frames" else 1))
-    np.testing.assert_allclose(
-        preprocess(array, mask, modality), preprocess(0.37 * array, mask, modality), atol=1e-5
-    )
+    np.testing.assert_allclose(preprocess(array, mask, modality), preprocess(0.37 * array, mask, modality), atol=1e-5)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_outside_the_mask_is_zero_and_shapes_turn(
-    modality: str, mask: np.ndarray, rng: np.random.Generator
-) -> None:
+def test_outside_the_mask_is_zero_and_shapes_turn(modality: str, mask: np.ndarray, rng: np.random.Generator) -> None:
     channels = {"normal": 3, "frames": 4}.get(modality, 1)
     out = preprocess(rng.random((3, 8, 8, channels)).astype(np.float16), mask, modality)
     assert out.shape == (3, channels, 8, 8)

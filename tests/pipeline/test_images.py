@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from pipeline.errors import Rejected, UserError
 from pipeline.images import frame_size, read_frame, stretched, write_picture
 
@@ -51,7 +52,7 @@ def test_what_is_not_a_frame_is_rejected_by_name(workspace: Path, suffix: str, c
     path = Path(f"x.{suffix}")
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(Rejected, match="x."):
+    with pytest.raises(Rejected, match=r"x\."):
         read_frame(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.parallel import map_sessions
 from pipeline.sessions import Session, read_sessions, write_sessions
@@ -17,17 +19,20 @@ from pipeline.tables import read_parquet, write_json, write_parquet
 from pipeline.work import StageWork, key_of
 
 
-def test_scratch_survives_an_interruption_with_the_same_key_and_goes_with_another(workspace: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), StageWork("crop", key=key_of("a")) as work:
+def interrupt(key: str) -> None:
+    """Leave work half done, as Ctrl-C does."""
+    with contextlib.suppress(KeyboardInterrupt), StageWork("crop", key=key_of(key)) as work:
         (work.dir / "half").write_text("1")
         raise KeyboardInterrupt
+
+
+def test_scratch_survives_an_interruption_with_the_same_key_and_goes_with_another(workspace: Path) -> None:
+    interrupt("a")
     with StageWork("crop", key=key_of("a")) as work:
         assert (work.dir / "half").exists()
         kept = work.dir
     assert not kept.exists()  # finished: nothing left over
-    with pytest.raises(KeyboardInterrupt), StageWork("crop", key=key_of("a")) as work:
-        (work.dir / "half").write_text("1")
-        raise KeyboardInterrupt
+    interrupt("a")
     with StageWork("crop", key=key_of("b")) as work:
         assert list(work.dir.iterdir()) == []
         assert not kept.exists()
@@ -118,3 +123,16 @@ def test_another_error_ends_the_work() -> None:
 
 def fail(_: int) -> int:
     raise PsfaceError("disk")
+
+
+def exists(name: str) -> bool:
+    return Path(name).exists()
+
+
+def test_workers_work_where_their_caller_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: joblib keeps its workers, and they kept the folder of the first call."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"only in {name}").touch()
+        monkeypatch.chdir(tmp_path / name)
+        assert map_sessions(exists, [f"only in {name}"] * 4, jobs=2, label="x") == [True] * 4

@@ -32,8 +32,13 @@ format: $(BIN)/.ready ## put the code into its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(BIN)/.ready ## measure the speed of each stage (docs/benchmarks.md)
-	@for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+bench: $(BIN)/.ready ## measure the speed of each stage (docs/benchmarks.md; after make repro)
+	@test -d data/simulated || { echo "data/simulated is missing: run make repro first" >&2; exit 2; }
+	$(BIN)/python benchmarks/simulate.py
+	$(BIN)/python benchmarks/reconstruct.py data/simulated
+	$(BIN)/python benchmarks/crop.py
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/evaluate.py
 
 yale: $(BIN)/.ready ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
 	@test -d "$(DATA)" || { echo "make yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }

@@ -57,7 +57,7 @@ def scatter(found: Sequence[Sighting], subjects: Sequence[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root")
+    parser.add_argument("root", nargs="?", default="../shared/data/CroppedYale")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 101, 202])
     options = parser.parse_args()
     torch.set_num_threads(1)

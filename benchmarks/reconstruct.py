@@ -129,7 +129,9 @@ def speed(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a folder that `psface simulate` wrote")
+    parser.add_argument(
+        "data", type=Path, nargs="?", default=Path("data/simulated"), help="a folder that `psface simulate` wrote"
+    )
     parser.add_argument("--sessions", type=int, default=16)
     options = parser.parse_args()
     cv2.setNumThreads(1)

@@ -78,6 +78,9 @@ def main(args: list[str] | None = None) -> Any:
     except (click.Abort, KeyboardInterrupt):
         print("psface: interrupted", file=sys.stderr)
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as bare:
+        print(bare.format_message(), file=sys.stderr)
+        sys.exit(bare.exit_code)
     except click.ClickException as mistake:
         path = mistake.ctx.command_path if isinstance(mistake, click.UsageError) and mistake.ctx else "psface"
         print(f"psface: {mistake.format_message()} (see `{path} --help`)", file=sys.stderr)

@@ -47,7 +47,7 @@ class Faces:
     @cached_property
     def index(self) -> pd.DataFrame:
         """A row a session, sorted by session: ``row`` in the arrays (-1: no face), landmarks, score, reason."""
-        return read_parquet(self.folder / "index.parquet", made_by="crop")
+        return read_parquet(self.folder / "index.parquet", made_by="crop", columns=("session", "row"))
 
     def array(self, modality: str) -> np.ndarray:
         """(N, H, W, C) float16, memory-mapped."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from pipeline.contract import Contract, save_run
 from pipeline.errors import PsfaceError, UserError
 from pipeline.samples import Samples
-from pipeline.tables import write_atomic, write_csv
+from pipeline.tables import write_atomic, write_csv, write_json
 from pipeline.verification import pair_scores, rates
 
 if TYPE_CHECKING:
@@ -133,7 +136,24 @@ class History:
         write_atomic(path, lambda p: figure.savefig(p, dpi=100, metadata={"Software": None}))
 
 
-def norm_summary(norms: torch.Tensor, clamped: torch.Tensor) -> Mapping[str, float]:
+@dataclass
+class Fitted:
+    """The chosen state of a network, what describes it, how it came about, and its rates on validation."""
+
+    contract: Contract
+    state: dict[str, Tensor]
+    history: History
+    validation: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write all files of a trained run into a folder."""
+        save_run(folder, self.contract, self.state)
+        self.history.write(folder / "history.csv")
+        self.history.draw(folder / "curves.png", self.contract.run)
+        write_json(folder / "validation.json", self.validation)
+
+
+def norm_summary(norms: Tensor, clamped: Tensor) -> Mapping[str, float]:
     """Mean, 5th and 95th centile of embedding norms (N,), and the share of them outside MagFace's range."""
     low, high = np.quantile(norms.numpy(), [0.05, 0.95])
     return {

@@ -142,7 +142,10 @@ def read_lights_csv(path: str | Path) -> LightTable:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a table of lights (frame,x,y,z)") from error
-    rows = list(csv.reader(text.splitlines(), skipinitialspace=True))
+    try:
+        rows = list(csv.reader(text.splitlines(), skipinitialspace=True))
+    except csv.Error as error:
+        raise UserError(f"{path}: cannot be read as a table of lights (frame,x,y,z): {error}") from error
     header = [name.strip().lower() for name in rows[0]] if rows else []
     missing = [name for name in ("frame", "x", "y", "z") if name not in header]
     if missing:
@@ -157,7 +160,7 @@ def read_lights_csv(path: str | Path) -> LightTable:
             values.append([float(cells[name]) for name in ("x", "y", "z")] + [float(cells.get("strength") or 1.0)])
         except (KeyError, ValueError):
             raise UserError(f"{path}: line {number}: x, y, z and strength must be numbers") from None
-        if not cells["frame"]:
+        if not cells.get("frame"):
             raise UserError(f"{path}: line {number}: no frame is named")
         if cells["frame"] in frames:
             raise UserError(f"{path}: line {number}: frame {cells['frame']} is named twice")

@@ -15,6 +15,7 @@ References: OpenEXR file layout, https://openexr.com/en/latest/OpenEXRFileLayout
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def write_maps(path: str | Path, maps: Maps) -> None:
     Raises
     ------
     ValueError : a map holds a value that is not finite, which no stage may hand on.
+    OSError : the file cannot be written.
     """
     path = Path(path)
     for name in ("normal", "albedo", "depth"):
@@ -88,7 +90,14 @@ def write_maps(path: str | Path, maps: Maps) -> None:
     }
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     header |= {PREFIX + name: str(text) for name, text in sorted(maps.attributes.items())}
-    write_atomic(path, lambda beside: OpenEXR.File(header, layers).write(str(beside)))
+
+    def write(beside: Path) -> None:
+        try:
+            OpenEXR.File(header, layers).write(str(beside))
+        except RuntimeError as error:  # which is how the binding says that a disk is full or a folder read-only
+            raise OSError(errno.EIO, f"cannot be written ({' '.join(str(error).split())})", str(path)) from error
+
+    write_atomic(path, write)
 
 
 def read_maps(path: str | Path) -> Maps:
@@ -100,7 +109,7 @@ def read_maps(path: str | Path) -> Maps:
 
     Raises
     ------
-    Rejected : the file is missing, is no OpenEXR file, is cut short, or lacks one of the channels.
+    Rejected : the file is missing, is no OpenEXR file, is cut short, lacks a channel, or holds NaN or infinity.
     """
     path = Path(path)
     try:
@@ -119,6 +128,9 @@ def read_maps(path: str | Path) -> Maps:
     missing = [name for name in CHANNELS if name not in layers]
     if missing:
         raise Rejected(f"{path}: not maps of a session: no channel {', '.join(missing)} (it has {', '.join(layers)})")
+    for name in CHANNELS:
+        if not np.isfinite(layers[name]).all():
+            raise Rejected(f"{path}: {name} holds values that are not finite")
     normal = np.stack([layers[f"normal.{axis}"].astype(np.float32) for axis in "XYZ"], axis=-1)
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     return Maps(

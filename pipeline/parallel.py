@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from pipeline.errors import Rejected
+from pipeline.errors import PsfaceError, Rejected
 from pipeline.progress import track
 
 Item = TypeVar("Item")
@@ -42,6 +43,11 @@ def imap_sessions(
         Worker processes; 1 works in this process, -1 takes all cores.
     label : str
         What the progress bar says.
+
+    Raises
+    ------
+    PsfaceError
+        A worker process was killed.
     """
     jobs = cpu_count() if jobs < 1 else jobs
     if jobs == 1 or len(items) <= 1:
@@ -49,7 +55,12 @@ def imap_sessions(
     else:
         pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
         results = pool(delayed(_call_in)(Path.cwd(), function, item) for item in items)
-    yield from track(results, label, total=len(items))
+    try:
+        yield from track(results, label, total=len(items))
+    except TerminatedWorkerError:
+        raise PsfaceError(
+            f"{label}: a worker process was killed, mostly for want of memory: give fewer --jobs"
+        ) from None
 
 
 def map_sessions(

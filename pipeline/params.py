@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import UserError, nearest
 from pipeline.faults import explain
+from pipeline.lights import from_angles
 
 Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
 AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
@@ -28,7 +29,7 @@ Seed = Annotated[int, Field(ge=0)]
 class Section(BaseModel):
     """A block of params.yaml; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Light(Section):
@@ -37,11 +38,6 @@ class Light(Section):
     zenith: Annotated[float, Field(ge=0, lt=90)]
     azimuth: Annotated[float, Field(ge=-360, le=360)]
     strength: Positive = 1.0
-
-
-def _directions(lights: tuple[Light, ...]) -> np.ndarray:
-    zenith, azimuth = np.deg2rad([[x.zenith, x.azimuth] for x in lights]).T
-    return np.stack([np.sin(zenith) * np.cos(azimuth), np.sin(zenith) * np.sin(azimuth), np.cos(zenith)], axis=1)
 
 
 class Rig(Section):
@@ -55,7 +51,8 @@ class Rig(Section):
     def _solvable(cls, lights: tuple[Light, ...]) -> tuple[Light, ...]:
         if len(lights) < 3:
             raise ValueError(f"{len(lights)} lights; photometric stereo needs at least 3")
-        if np.linalg.svd(_directions(lights), compute_uv=False)[-1] < 0.05:
+        angles = [x.zenith for x in lights], [x.azimuth for x in lights]
+        if np.linalg.svd(from_angles(*angles), compute_uv=False)[-1] < 0.05:
             raise ValueError("the lights are coplanar; move one of them out of the plane of the others")
         return lights
 
@@ -101,7 +98,7 @@ class Variation(Section):
     pitch: NonNegative = 7.8
     roll: NonNegative = 3.0
     expression: NonNegative = 1.0
-    skin: NonNegative = 0.16
+    skin: NonNegative = 0.10
 
 
 class Effects(Section):
@@ -111,7 +108,7 @@ class Effects(Section):
     attached_shadows: bool = True
     specular: NonNegative = 0.4  # scale of the skin's, eyes' and lenses' highlights
     ambient: NonNegative = 0.015  # of a white surface
-    strobe_gains: NonNegative = 0.02  # standard deviation of each flash's strength
+    strobe_gains: NonNegative = 0.03  # standard deviation of each flash's strength
     falloff: NonNegative = 0.0  # distance of the flashes in mm, for light that falls off; 0: flashes at infinity
     distance: NonNegative = 2500.0  # of the camera in mm; 0: an orthographic camera
     motion: NonNegative = 0.7  # pixels (of a 256 px frame) that the head drifts between flashes, standard deviation
@@ -310,6 +307,9 @@ class Train(Section):
         return self
 
 
+FUSED_NORM = 16.0  # with which a fusion's embeddings start (models/fusion.py)
+
+
 class Fuse(Section):
     """One fusion of trained modalities (docs/fuse.md)."""
 
@@ -330,6 +330,16 @@ class Fuse(Section):
         if len(set(modalities)) < len(modalities):
             raise ValueError("each modality once")
         return modalities
+
+    @model_validator(mode="after")
+    def _starts_in_range(self) -> Self:
+        least, most = self.identity.l_a, self.identity.u_a
+        if not least < FUSED_NORM < most:
+            raise ValueError(
+                f"fused embeddings start with a norm of {FUSED_NORM:g}, outside MagFace's range of {least:g} to "
+                f"{most:g}: put identity.l_a below and identity.u_a above it"
+            )
+        return self
 
 
 class Evaluate(Section):

@@ -17,6 +17,7 @@ from pipeline.tables import read_parquet
 
 HELD = 2**31  # bytes of faces held ready in memory; beyond that they are read and prepared batch by batch
 CHUNK = 256
+SPLIT_COLUMNS = ("session", "subject", "split", "keep", "weight")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def read_samples(
     UserError
         None is left, or the tables do not belong together.
     """
-    table = read_parquet(splits, made_by="balance")
+    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS)
     table = table[(table["split"] == split) & table["keep"].astype(bool)]
-    known = read_parquet(sessions, made_by="ingest").set_index("id")
+    known = read_parquet(sessions, made_by="ingest", columns=("id", *attributes)).set_index("id")
     missing = table.loc[~table["session"].isin(known.index), "session"]
     if len(missing):
         raise UserError(f"{splits}: session {missing.iloc[0]} is not in {sessions}: run `psface balance` again")
@@ -121,3 +122,32 @@ class FaceStore:
             name: torch.cat([torch.from_numpy(preprocess(array[rows], self.mask[rows], name)) for rows in chunks])
             for name, array in self.arrays.items()
         }
+
+
+def read_to_fit(
+    modalities: Sequence[str],
+    *,
+    faces: Path,
+    sessions: Path,
+    splits: Path,
+    attributes: Sequence[str],
+    vocabulary: str,
+) -> tuple[tuple[Samples, Samples], tuple[FaceStore, FaceStore]]:
+    """Training and validation samples, and the faces of both in some modalities.
+
+    Raises
+    ------
+    UserError
+        As `read_samples`, and where a modality is not packed.
+    """
+    packed = Faces(faces)
+    train, validation = (
+        read_samples(
+            split, faces=packed, sessions=sessions, splits=splits, attributes=attributes, vocabulary=vocabulary
+        )
+        for split in ("train", "validation")
+    )
+    return (train, validation), (
+        FaceStore(packed, modalities, train.row),
+        FaceStore(packed, modalities, validation.row),
+    )

@@ -86,6 +86,13 @@ def write_sessions(path: str | Path, sessions: Iterable[Session]) -> Path:
 
 
 def read_sessions(path: str | Path = "data/sessions.parquet") -> list[Session]:
-    """Read `data/sessions.parquet`, sorted by id."""
-    table = read_parquet(path, made_by="ingest")
+    """Read `data/sessions.parquet`, sorted by id.
+
+    Raises
+    ------
+    UserError
+        There is no such file, or it is not a table of sessions.
+    """
+    columns = [f.name for f in fields(Session)]
+    table = read_parquet(path, made_by="ingest", columns=columns)[columns]
     return [Session.from_row(row) for row in table.sort_values("id").to_dict("records")]  # type: ignore[arg-type]

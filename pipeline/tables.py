@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,15 @@ def write_parquet(path: str | Path, table: pd.DataFrame) -> Path:
     return write_atomic(path, lambda p: table.to_parquet(p, index=False, compression="zstd"))
 
 
-def read_parquet(path: str | Path, *, made_by: str) -> pd.DataFrame:
-    """Read a table, or say which stage makes it."""
-    return _read(path, pd.read_parquet, made_by)
+def read_parquet(path: str | Path, *, made_by: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table, or say which stage makes it; one that lacks any of ``columns`` is some other table."""
+    table = _read(path, pd.read_parquet, made_by)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise UserError(
+            f"{path} is not the table that `psface {made_by}` writes: it has no column {', '.join(missing)}"
+        )
+    return table
 
 
 def read_csv(path: str | Path, *, made_by: str, **options: Any) -> pd.DataFrame:

@@ -1,17 +1,19 @@
 """Work in progress: a lock a stage, a scratch folder that survives a kill, and moving whole results into place.
 
 DVC empties a stage's outs before it runs, so resuming needs a place of its own: `.psface/<stage>/<key>/`, where the key
-is a hash of the parameters and inputs. A run with the same key finds what an interrupted one left; a run with another
-key starts afresh and clears what went stale.
+is a hash of the parameters, the inputs and the code. A run with the same key finds what an interrupted one left; a run
+with another key starts afresh and clears what went stale.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -31,6 +33,28 @@ def key_of(*parts: Any) -> str:
         digest.update(_describe(part))
         digest.update(b"\0")
     return digest.hexdigest()[:16]
+
+
+def source(*names: str) -> list[Path]:
+    """Source files of modules and packages by their dotted names, for `key_of`.
+
+    What one version of the code began, another must not go on with.
+    """
+    files: list[Path] = []
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"no source of {name}")
+        origin = Path(spec.origin)
+        files += sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
+    return files
+
+
+def stamps_of(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of files, for `key_of`: what is too much to be hashed by content. -1 for what is missing."""
+    named = [(str(path), Path(path)) for path in paths]
+    stats = [(name, path.stat() if path.exists() else None) for name, path in named]
+    return [(name, s.st_size, s.st_mtime_ns) if s else (name, -1, -1) for name, s in stats]
 
 
 def _describe(part: Any) -> bytes:
@@ -103,9 +127,15 @@ class StageWork:
             aside = target.with_name(f".{target.name}.old")
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(target, aside)
-            _move(Path(source), target)
+            try:
+                _move(Path(source), target)
+            except BaseException:
+                os.replace(aside, target)
+                raise
             shutil.rmtree(aside)
         else:
+            if target.is_symlink() and target.is_dir():
+                target.unlink()  # the link goes, as a file would; what it points to is not ours
             _move(Path(source), target)
         return target
 

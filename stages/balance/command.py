@@ -72,7 +72,7 @@ def usable(sessions: str, faces: str) -> pd.DataFrame:
         No session has a face.
     """
     table = sessions_frame(read_sessions(sessions)).drop(columns="session").rename(columns={"id": "session"})
-    index = read_parquet(faces, made_by="crop")
+    index = read_parquet(faces, made_by="crop", columns=("session", "row"))
     table = table[table["session"].isin(index.loc[index["row"] >= 0, "session"])]
     if table.empty:
         raise UserError(f"{faces}: no session of {sessions} has a face; see its column reason")

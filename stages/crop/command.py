@@ -10,9 +10,11 @@ import click
 from pipeline.params import Crop, section
 from pipeline.progress import wrote
 from pipeline.sessions import read_sessions
-from pipeline.work import StageWork, key_of
+from pipeline.work import StageWork, key_of, source, stamps_of
 from stages.crop.contact import contact_sheet
 from stages.crop.packing import pack_faces
+
+CODE = ("stages.crop", "models.mtcnn", "pipeline.geometry", "pipeline.images")
 
 
 @click.command("crop")
@@ -31,7 +33,8 @@ def command(params_path: str, sessions: str, maps: str, out: str, device: str, j
     """
     params = section(params_path, "crop", Crop)
     table = read_sessions(sessions)
-    with StageWork("crop", key=key_of(params, Path(sessions), Path(maps))) as work:
+    frames = stamps_of(name for session in table for name in session.frames)
+    with StageWork("crop", key=key_of(params, Path(sessions), Path(maps), frames, *source(*CODE))) as work:
         index = pack_faces(table, Path(maps), work.dir, params, jobs=jobs, device=device)
         contact_sheet(work.dir / "faces")
         work.publish(work.dir / "faces", out)

@@ -17,20 +17,43 @@ import torch
 from torch import Tensor, nn
 
 from models.mtcnn import ONet, PNet, RNet
-from pipeline.errors import PsfaceError
+from pipeline.errors import PsfaceError, UserError
 
 _REMEDY = "install it again: pip install --force-reinstall mtcnn"
 
 
 @lru_cache(maxsize=2)
 def load_networks(device: str = "cpu") -> tuple[PNet, RNet, ONet]:
-    """The three networks with their trained weights, for inference on a torch device."""
+    """The three networks with their trained weights, for inference on a torch device.
+
+    Raises
+    ------
+    UserError
+        The device cannot be used.
+    PsfaceError
+        The `mtcnn` package is missing or damaged.
+    """
+    where = usable_device(device)
     networks = PNet(), RNet(), ONet()
     for network in networks:
         name = type(network).__name__.lower()
         network.load_state_dict(_to_torch(_read(name), network, name))
-        network.eval().requires_grad_(False).to(device)
+        network.eval().requires_grad_(False).to(where)
     return networks
+
+
+def usable_device(name: str) -> torch.device:
+    """The torch device of a name.
+
+    Raises
+    ------
+    UserError
+        torch knows no such device, or this machine has none.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device `{name}` cannot be used here; `cpu` always can, `cuda` with a GPU") from error
 
 
 def _read(name: str) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from pipeline.attributes import ATTRIBUTES
 from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces
-from pipeline.samples import FaceStore, Samples, read_samples
+from pipeline.samples import SPLIT_COLUMNS, FaceStore, Samples, read_samples
 from pipeline.tables import read_parquet
 
 
@@ -44,11 +44,16 @@ def read_evaluation_set(contract: Contract, *, faces: Path, sessions: Path, spli
     Raises
     ------
     UserError
-        Where there are no test sessions, or the faces are not what the run was trained on.
+        Where there are no test sessions, a test subject is also in another split, or the faces are not what the run was
+        trained on.
     """
-    split = read_parquet(splits, made_by="balance")["split"]
-    if not (split == "test").any():
+    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS)
+    tested = table["split"] == "test"
+    if not tested.any():
         raise UserError(f"{splits}: no session is in the test split: raise `balance.test`")
+    shared = sorted(set(table["subject"][tested]) & set(table["subject"][~tested]))
+    if shared:
+        raise UserError(f"{splits}: test subject {shared[0]} is in another split too: run `psface balance` again")
     packed = Faces(faces)
     for modality in contract.modalities:
         _check_shape(contract, modality, packed.array(modality).shape, packed.folder)
@@ -60,12 +65,12 @@ def read_evaluation_set(contract: Contract, *, faces: Path, sessions: Path, spli
         attributes=list(ATTRIBUTES),
         vocabulary=contract.vocabulary,
     )
-    rigs = read_parquet(sessions, made_by="ingest").set_index("id")["rig"]
+    rigs = read_parquet(sessions, made_by="ingest", columns=("id", "rig")).set_index("id")["rig"]
     return EvaluationSet(
         samples=samples,
         rigs=rigs.loc[samples.session].to_numpy(dtype=str),
         inputs=dict(FaceStore(packed, contract.modalities, samples.row).all()),
-        without_face=int((split == "test").sum()) - len(samples),
+        without_face=int(tested.sum()) - len(samples),
     )
 
 

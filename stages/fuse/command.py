@@ -33,39 +33,25 @@ def command(
     """
     settings = parameters.section(params, "fuse", parameters.Fuse, name)
 
-    from pipeline.contract import load_run, save_run
-    from pipeline.faces import Faces
+    from pipeline.contract import load_run
     from pipeline.progress import wrote
-    from pipeline.samples import FaceStore, read_samples
-    from pipeline.tables import write_json
+    from pipeline.samples import read_to_fit
     from pipeline.work import StageWork, key_of
     from stages.fuse.fit import Fuser
 
     trained = {modality: load_run(runs / modality / "train") for modality in settings.modalities}
     contract = trained[settings.modalities[0]][0]
-    packed = Faces(faces)
-    train, validation = (
-        read_samples(
-            split,
-            faces=packed,
-            sessions=sessions,
-            splits=splits,
-            attributes=list(contract.attributes),
-            vocabulary=contract.vocabulary,
-        )
-        for split in ("train", "validation")
-    )
-    stores = (
-        FaceStore(packed, settings.modalities, train.row),
-        FaceStore(packed, settings.modalities, validation.row),
+    samples, stores = read_to_fit(
+        settings.modalities,
+        faces=faces,
+        sessions=sessions,
+        splits=splits,
+        attributes=list(contract.attributes),
+        vocabulary=contract.vocabulary,
     )
     target = output or runs / name / "train"
-    with StageWork(f"fuse/{name}", key=key_of(name, settings, str(target))) as work:
-        fused = Fuser(name, settings, trained, train, validation, stores).fit()
-        result = work.dir / "result"
-        save_run(result, fused.contract, fused.state)
-        fused.history.write(result / "history.csv")
-        fused.history.draw(result / "curves.png", name)
-        write_json(result / "validation.json", fused.validation)
-        work.publish(result, target)
+    with StageWork(f"fuse/{name}", key=key_of(name, settings, str(target))) as work:  # takes seconds: nothing to resume
+        fused = Fuser(name, settings, trained, *samples, stores).fit()
+        fused.save(work.dir / "result")
+        work.publish(work.dir / "result", target)
     wrote(target, note=f"validation AUC {fused.validation['auc']:.4f}")

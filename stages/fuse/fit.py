@@ -27,6 +27,7 @@ from pipeline.contract import Contract, Network
 from pipeline.errors import UserError
 from pipeline.faces import mirror
 from pipeline.fitting import (
+    Fitted,
     History,
     balanced_accuracy,
     check_samples,
@@ -54,16 +55,6 @@ class Seen:
 
     embeddings: Tensor
     features: dict[str, Tensor]
-
-
-@dataclass
-class Fused:
-    """The chosen state of a fusion, what describes it, and how it came about."""
-
-    contract: Contract
-    state: dict[str, Tensor]
-    history: History
-    validation: dict[str, Any]
 
 
 class Fuser:
@@ -113,7 +104,7 @@ class Fuser:
         self.subject_weight = put(torch.from_numpy(subject_weights(train)))
         self.history = History()
 
-    def fit(self) -> Fused:
+    def fit(self) -> Fitted:
         """Look once, then choose gains, and fit layer and heads."""
         views, validation_views = self._look()
         layer, aucs = self.network.layer, {}
@@ -240,7 +231,7 @@ class Fuser:
                 yield view, chosen
 
     @torch.no_grad()
-    def _fused(self, views: list[Seen], epoch: int, aucs: dict[str, float]) -> Fused:
+    def _fused(self, views: list[Seen], epoch: int, aucs: dict[str, float]) -> Fitted:
         self.network.eval()
         judged = [self.network.judge(view.embeddings, view.features) for view in views]
         rates = verify(merge_views([each.embedding for each in judged]).cpu().numpy(), self.validation)
@@ -259,7 +250,7 @@ class Fuser:
             "balanced_accuracy": accuracy,
             "counts": {"subjects": len(set(self.validation.subject)), "sessions": len(self.validation)},
         }
-        return Fused(self.contract, _copy(self.network), self.history, validation)
+        return Fitted(self.contract, _copy(self.network), self.history, validation)
 
 
 def _copy(module: torch.nn.Module) -> dict[str, Tensor]:

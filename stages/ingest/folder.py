@@ -10,6 +10,7 @@ labels.csv    optional, in the root: subject[,session] and any of rig, gender, s
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,9 +140,10 @@ def _value(name: str, word: str) -> object | None:
         return None if code == MISSING else code
     if name == "age":
         try:
-            return float(word)
+            years = float(word)
         except ValueError:
             return None
+        return years if 0 <= years < math.inf else None
     if name == "quality":
         return word.lower() if word.lower() in QUALITIES else None
     if name == "occlusion":

@@ -1,8 +1,8 @@
 """Readers of data sets: what one yields, and the registry that finds one by the name of its source.
 
 A reader walks a data set and yields sessions, refusals (a session that cannot be used, with its reason) and notes (what
-the user should hear, once). It translates the habits of its data set into the conventions of docs/conventions.md at this border:
-lights in the camera frame (x right, y up, z to the camera), labels as codes of `pipeline.attributes`.
+the user should hear, once). It translates the habits of its data set into the conventions of docs/conventions.md at
+this border: lights in the camera frame (x right, y up, z to the camera), labels as codes of `pipeline.attributes`.
 """
 
 from __future__ import annotations

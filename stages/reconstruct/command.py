@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from pipeline.params import Reconstruct, section
 from pipeline.progress import wrote
 from pipeline.sessions import Session, read_sessions
 from pipeline.tables import write_json, write_parquet
-from pipeline.work import StageWork, key_of
+from pipeline.work import StageWork, key_of, source, stamps_of
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
 
+CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps")
 NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
 
 
@@ -39,8 +39,8 @@ def command(params_path: str, sessions: str, out: str, quality: str, jobs: int) 
     """
     settings = section(params_path, "reconstruct", Reconstruct)
     table = read_sessions(sessions)
-    code = sorted(Path(__file__).parent.glob("*.py"))
-    with StageWork("reconstruct", key=key_of(settings, Path(sessions), _stamps(table), *code)) as work:
+    frames = stamps_of(name for session in table for name in (*session.frames, session.ambient) if name)
+    with StageWork("reconstruct", key=key_of(settings, Path(sessions), frames, *source(*CODE))) as work:
         one = partial(reconstruct_session, settings=settings, folder=work.dir)
         rows = [row for row in map_sessions(one, table, jobs=jobs, label="reconstruct") if isinstance(row, dict)]
         rejected = [row for row in rows if row["rejected"]]
@@ -76,10 +76,3 @@ def quality_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as data/quality.parquet has them: sorted by session, numbers missing where a session was rejected."""
     table = pd.DataFrame(rows, columns=["session", *NUMBERS, "notes", "rejected"]).sort_values("session")
     return table.astype(dict.fromkeys(NUMBERS, float)).reset_index(drop=True)
-
-
-def _stamps(table: list[Session]) -> list[tuple[str, int, float]]:
-    """Name, size and time of each file that the sessions read, so that changed frames start afresh."""
-    names = [name for session in table for name in (*session.frames, session.ambient) if name]
-    stats = [(name, Path(name).stat() if Path(name).exists() else None) for name in names]
-    return [(name, s.st_size, s.st_mtime_ns) if s else (name, -1, math.inf) for name, s in stats]

@@ -31,6 +31,8 @@ def command(
     A light is a vector from the face towards the flash: x to the right of the image, y up, z to the camera. Frames and
     rows are matched by path, else by file name, in any order.
     """
+    if Path(out).suffix.lower() != ".exr":
+        raise UserError(f"{out}: maps are written as OpenEXR; give a name that ends in .exr")
     settings = section(params_path, "reconstruct", Reconstruct) if params_path else Reconstruct()
     table = read_lights_csv(lights_path)
     rows = table.match(frames)

@@ -10,7 +10,9 @@ import click
 from pipeline.parallel import map_sessions
 from pipeline.params import Simulate, section
 from pipeline.progress import wrote
-from pipeline.work import StageWork, key_of
+from pipeline.work import StageWork, key_of, source
+
+CODE = ("stages.simulate", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.shading")
 
 
 @click.command()
@@ -27,7 +29,7 @@ def command(out: Path, params: Path, jobs: int) -> None:
     from stages.simulate.sessions import clear_torn, plan, simulate_session
 
     items = plan(settings)
-    with StageWork("simulate", key=key_of(settings)) as work:
+    with StageWork("simulate", key=key_of(settings, *source(*CODE))) as work:
         map_sessions(partial(simulate_session, settings, work.dir), items, jobs=jobs, label="simulate")
         clear_torn(work.dir)
         work.publish(work.dir, out)

@@ -14,16 +14,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from pipeline.images import write_picture
 from pipeline.lights import to_angles
 from pipeline.maps import Maps, write_maps
 from stages.simulate.fields import LANDMARKS
 from stages.simulate.render import Shot
 from stages.simulate.visit import Visit
-
-FIVE = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 def write_session(folder: Path, visit: Visit, shot: Shot, *, quantise: bool, seed: int) -> None:
@@ -56,7 +54,7 @@ def write_session(folder: Path, visit: Visit, shot: Shot, *, quantise: bool, see
     }
     truth = shot.truth
     write_maps(folder / "truth.exr", Maps(truth.normal, truth.albedo, truth.depth, truth.mask, attributes))
-    cv2.imwrite(str(folder / "regions.png"), shot.regions)
+    write_picture(folder / "regions.png", shot.regions)
 
 
 def five_landmarks(eleven: np.ndarray) -> dict[str, np.ndarray]:
@@ -73,7 +71,7 @@ def five_landmarks(eleven: np.ndarray) -> dict[str, np.ndarray]:
 
 def _write_frame(stem: Path, frame: np.ndarray, quantise: bool) -> None:
     if quantise:
-        cv2.imwrite(f"{stem}.bmp", np.rint(np.clip(frame, 0, 1) * 255).astype(np.uint8))
+        write_picture(f"{stem}.bmp", frame)
         return
     import OpenEXR
 

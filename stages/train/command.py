@@ -9,6 +9,17 @@ import click
 from pipeline import params as parameters
 from pipeline.faces import MODALITIES
 
+CODE = (
+    "models",
+    "stages.train",
+    "pipeline.attributes",
+    "pipeline.augment",
+    "pipeline.faces",
+    "pipeline.fitting",
+    "pipeline.samples",
+    "pipeline.verification",
+)
+
 
 @click.command()
 @click.argument("modality", type=click.Choice(MODALITIES))
@@ -29,35 +40,24 @@ def command(modality: str, faces: Path, sessions: Path, splits: Path, output: Pa
     """
     settings = parameters.section(params, "train", parameters.Train, modality)
 
-    from pipeline.contract import save_run
-    from pipeline.faces import Faces
     from pipeline.progress import wrote
-    from pipeline.samples import FaceStore, read_samples
-    from pipeline.tables import write_json
-    from pipeline.work import StageWork, key_of
+    from pipeline.samples import read_to_fit
+    from pipeline.work import StageWork, key_of, source
     from stages.train.fit import Trainer
 
-    packed = Faces(faces)
-    train, validation = (
-        read_samples(
-            split,
-            faces=packed,
-            sessions=sessions,
-            splits=splits,
-            attributes=list(settings.attributes),
-            vocabulary=settings.vocabulary,
-        )
-        for split in ("train", "validation")
+    samples, stores = read_to_fit(
+        [modality],
+        faces=faces,
+        sessions=sessions,
+        splits=splits,
+        attributes=list(settings.attributes),
+        vocabulary=settings.vocabulary,
     )
-    stores = (FaceStore(packed, [modality], train.row), FaceStore(packed, [modality], validation.row))
     target = output or Path("runs") / modality / "train"
-    with StageWork(f"train/{modality}", key=key_of(modality, settings, faces, sessions, splits, str(target))) as work:
-        fitted = Trainer(modality, settings, train, validation, stores, work.dir).fit()
-        result = work.dir / "result"
-        save_run(result, fitted.contract, fitted.state)
-        fitted.history.write(result / "history.csv")
-        fitted.history.draw(result / "curves.png", modality)
-        write_json(result / "validation.json", fitted.validation)
-        work.publish(result, target)
+    key = key_of(modality, settings, faces, sessions, splits, str(target), *source(*CODE))
+    with StageWork(f"train/{modality}", key=key) as work:
+        fitted = Trainer(modality, settings, *samples, stores, work.dir).fit()
+        fitted.save(work.dir / "result")
+        work.publish(work.dir / "result", target)
     note = f"validation AUC {fitted.validation['auc']:.4f} at epoch {fitted.validation['epoch']}"
     wrote(target, note=note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from pipeline.augment import augment
 from pipeline.contract import Contract, Network
 from pipeline.faces import PREPROCESSING, mirror
 from pipeline.fitting import (
+    Fitted,
     History,
     balanced_accuracy,
     check_samples,
@@ -37,16 +37,6 @@ from pipeline.samples import FaceStore, Samples
 from pipeline.tables import write_atomic
 
 NETWORK = "iresnet18"
-
-
-@dataclass
-class Fitted:
-    """The chosen state of a network, what describes it, and how it came about."""
-
-    contract: Contract
-    state: dict[str, Tensor]
-    history: History
-    validation: dict[str, Any]
 
 
 class Trainer:

@@ -174,6 +174,13 @@ def test_an_empty_split_or_a_strange_session_is_refused(packed: Path) -> None:
         read(packed)
 
 
+def test_another_table_in_the_place_of_the_splits_is_named(packed: Path) -> None:
+    """Regression: a KeyError and its traceback."""
+    write_parquet(packed / "splits.parquet", pd.DataFrame({"session": ["a/1"]}))
+    with pytest.raises(UserError, match=r"splits\.parquet is not the table that `psface balance` writes"):
+        read(packed)
+
+
 def test_store_is_preprocess_held_or_not(packed: Path) -> None:
     faces, rows, chosen = Faces(packed), np.array([0, 1, 3]), np.array([2, 0])
     held = FaceStore(faces, ["normal", "albedo"], rows)

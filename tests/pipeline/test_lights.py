@@ -90,6 +90,8 @@ def test_frames_without_a_row_and_frames_given_twice(tmp_path):
         ("frame,x,y,z\na,1,0,one\n", "line 2: x, y, z and strength must be numbers"),
         ("frame,x,y,z\na,1,0\n", "line 2"),
         ("frame,x,y,z\n,1,0,1\n", "line 2: no frame"),
+        ("x,y,z,frame\n1,2,3\n", "line 2: no frame"),  # was a KeyError
+        ("frame,x,y,z" + "a" * 200_000, "cannot be read as a table"),  # was a csv.Error
         ("frame,x,y,z\na,0,0,0\n", "line 2: x, y, z must be finite and not all zero"),
         ("frame,x,y,z\na,0,nan,1\n", "line 2"),
         ("frame,x,y,z\na,0,0,1\na,0,1,1\n", "line 3: frame a is named twice"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import numpy as np
 import OpenEXR
 import pytest
@@ -93,3 +94,22 @@ def test_files_that_are_no_maps_end_in_one_line(tmp_path, maps):
             read_maps(tmp_path / name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_place_that_cannot_be_written_to_is_an_oserror(tmp_path, maps):
+    """OpenEXR raises a bare RuntimeError, which ended in a traceback."""
+    place = tmp_path / "maps.exr"
+    (tmp_path / f".maps.{os.getpid()}.exr").symlink_to(tmp_path / "nowhere" / "maps.exr")
+    with pytest.raises(OSError, match="cannot be written") as caught:
+        write_maps(place, maps)
+    assert caught.value.filename == str(place)
+    assert not place.exists()
+
+
+def test_values_that_are_not_finite_are_rejected(tmp_path, maps):
+    depth = np.full_like(maps.depth, np.nan)
+    ones = dict.fromkeys(("normal.X", "normal.Y", "normal.Z", "albedo", "mask"), np.ones_like(depth))
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, {**ones, "depth": depth}).write(str(tmp_path / "nan.exr"))
+    with pytest.raises(Rejected, match="depth holds values that are not finite"):
+        read_maps(tmp_path / "nan.exr")

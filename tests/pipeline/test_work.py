@@ -16,7 +16,7 @@ from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.parallel import map_sessions
 from pipeline.sessions import Session, read_sessions, write_sessions
 from pipeline.tables import read_parquet, write_json, write_parquet
-from pipeline.work import StageWork, key_of
+from pipeline.work import StageWork, key_of, source
 
 
 def interrupt(key: str) -> None:
@@ -65,6 +65,21 @@ def test_keys_follow_content(workspace: Path) -> None:
     b.write_text("other")
     assert key_of({"x": 1}, a) != key_of({"x": 1}, b)
     assert key_of({"x": 1, "y": 2}) == key_of({"y": 2, "x": 1})
+
+
+def test_keys_follow_the_code(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path("made_up")
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("a = 1")
+    monkeypatch.syspath_prepend(workspace)
+    assert [f.name for f in source("made_up", "pipeline.work")] == ["__init__.py", "part.py", "work.py"]
+    before = key_of(*source("made_up"))
+    assert key_of(*source("made_up")) == before
+    (package / "part.py").write_text("a = 2")
+    assert key_of(*source("made_up")) != before
+    with pytest.raises(ModuleNotFoundError):
+        source("made_up.nothing")
 
 
 def test_a_failed_write_leaves_the_old_file(workspace: Path) -> None:

@@ -167,3 +167,32 @@ def test_the_index_reads_back(photographed):
     index = read_parquet("data/faces/index.parquet", made_by="crop")
     assert index["subject"].tolist() == ["s00"]
     assert Faces().rows_for(["s00/v", "other/v"]).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta:x"])
+def test_a_device_that_is_not_there_is_the_users_mistake(workspace, capsys, device):
+    """It was a traceback of torch's."""
+    with pytest.raises(SystemExit) as end:
+        main(["detect", "portrait.png", "--device", device])
+    assert end.value.code == 2
+    assert f"device `{device}` cannot be used here" in capsys.readouterr().err
+
+
+def test_frames_that_have_changed_are_looked_at_again(photographed, monkeypatch):
+    """The key of the work in progress did not know the frames, so that stale sightings were taken up."""
+    keys = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(name, *, key):
+        keys.append(key)
+        raise Stop
+
+    monkeypatch.setattr("stages.crop.command.StageWork", stop)
+    frame = Path(read_sessions()[0].frames[0])
+    for _ in range(2):
+        with pytest.raises(Stop):
+            main(["crop", "--jobs", "1"])
+        os.utime(frame, ns=(1, 1))
+    assert keys[0] != keys[1]

@@ -15,10 +15,12 @@ import yaml
 
 from models import create_model
 from models.embedding import embed
+from models.fusion import START_NORM
 from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
+from pipeline.params import FUSED_NORM
 from pipeline.samples import FaceStore, read_samples
 from pipeline.tables import write_parquet
 from stages.fuse import fit
@@ -124,3 +126,15 @@ def test_a_branch_that_is_not_trained(ready: Path, capsys: pytest.CaptureFixture
         main(["fuse", "both"])
     assert stopped.value.code == 2
     assert "runs/depth/train/contract.json is missing: train this run first" in capsys.readouterr().err
+
+
+def test_norms_that_would_start_outside_magfaces_range_are_refused(
+    ready: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: with l_a above 16, margin and regulariser were constants that moved nothing, in silence."""
+    assert FUSED_NORM == START_NORM
+    prepare(identity={"l_a": 20, "u_a": 110, "scale": 32, "l_m": 0.2, "u_m": 0.45, "lambda_g": 50})
+    with pytest.raises(SystemExit) as stopped:
+        main(["fuse", "both"])
+    assert stopped.value.code == 2
+    assert "start with a norm of 16, outside MagFace's range of 20 to 110" in capsys.readouterr().err

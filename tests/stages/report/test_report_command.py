@@ -175,6 +175,19 @@ def test_sessions_that_one_run_lacks_are_left_out_of_its_comparison(whole):
     assert comparison["differences"]["frame"]["sessions"] == 94
 
 
+def test_a_rate_that_one_comparison_lacks_leaves_its_cell_empty(whole):
+    """Regression: the cell was left out, and the verdict stood in the column of the TAR."""
+    path = Path("runs/normal/evaluate/embeddings.npz")
+    with np.load(path) as saved:
+        kept = {name: values[40:] for name, values in saved.items()}
+    np.savez(path, **kept)
+    page, _, comparison = report()
+    assert "tar@far=1e-2" not in comparison["differences"]["best_single"]
+    assert "tar@far=1e-2" in comparison["differences"]["frame"]
+    table = page[page.index("<th>difference</th>") : page.index('id="runs"')]
+    assert [row.count("<td") for row in table.split("<tr>")[1:]] == [5, 5, 5]
+
+
 def test_the_same_runs_give_the_same_page(whole):
     assert report() == report()
 

@@ -56,13 +56,14 @@ def test_command_writes_photofaces_layout_and_the_same_bytes_for_any_jobs(worksp
 
 
 def test_an_interrupted_run_goes_on_and_a_torn_session_is_made_again(workspace: Path) -> None:
-    from pipeline.work import ROOT, key_of
+    from pipeline.work import ROOT, key_of, source
+    from stages.simulate.command import CODE
 
     (workspace / "params.yaml").write_text(PARAMS)
     assert CliRunner().invoke(command, ["--jobs", "1", "--out", "whole"]).exit_code == 0
     from pipeline.params import load
 
-    left = ROOT / "simulate" / key_of(load("params.yaml").simulate)
+    left = ROOT / "simulate" / key_of(load("params.yaml").simulate, *source(*CODE))
     kept = sorted((workspace / "whole").glob("*/*"))[0].relative_to(workspace / "whole")
     (left / kept.parent).mkdir(parents=True)
     (workspace / "whole" / kept).rename(left / kept)

@@ -14,6 +14,7 @@ import yaml
 
 from models import create_model
 from models.embedding import embed
+from pipeline import work
 from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
@@ -21,6 +22,7 @@ from pipeline.fitting import verify
 from pipeline.params import Train
 from pipeline.samples import FaceStore, read_samples
 from pipeline.tables import write_parquet
+from pipeline.work import source
 from stages.train import fit
 
 RUN = Path("runs/normal/train")
@@ -109,6 +111,25 @@ def test_a_killed_run_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> N
     main(["train", "normal"])
     assert epochs == [1]  # the first was not repeated
     assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
+
+
+def test_a_run_of_other_code_does_not_go_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a checkpoint was gone on with after an edit of the network, or could not be loaded any more."""
+
+    def begun() -> set[str]:
+        return {p.name for p in Path(".psface/train/normal").iterdir() if p.is_dir()}
+
+    def die(self: fit.Trainer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit.Trainer, "_save", die)
+    for edited in (False, True):
+        if edited:
+            first = begun()
+            monkeypatch.setattr(work, "source", lambda *names: [*source(*names), Path("params.yaml")])
+        with pytest.raises(SystemExit):
+            main(["train", "normal"])
+    assert begun().isdisjoint(first)
 
 
 def test_stops_early_and_keeps_the_best(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

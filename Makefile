@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format bench yale clean
+.PHONY: help repro test lint format bench yale
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,4 +44,4 @@ yale: $(BIN)/.ready ## the real faces: make yale DATA=/path/to/CroppedYale (afte
 	@test -d "$(DATA)" || { echo "make yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }
 	@mkdir -p recipes/yale/data
 	@ln -sfn "$$(realpath "$(DATA)")" recipes/yale/data/frames
-	@cd recipes/yale && $(CURDIR)/$(BIN)/dvc repro
+	@cd recipes/yale && "$(CURDIR)/$(BIN)/dvc" repro

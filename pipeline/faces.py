@@ -104,8 +104,13 @@ def preprocess(array: np.ndarray, mask: np.ndarray, modality: str) -> np.ndarray
 
 
 def mirror(batch: Array, modality: str) -> Array:
-    """Preprocessed faces (N, C, H, W), of numpy or torch, seen in a mirror: flipped left to right, n_x negated."""
-    flipped = np.flip(batch, -1).copy() if isinstance(batch, np.ndarray) else batch.flip(-1)
+    """Preprocessed faces (N, C, H, W), of numpy or torch, seen in a mirror.
+
+    Flipped left to right; n_x is negated; and the flashes of `frames` change sides too: their channels, which go around
+    the axis from straight below, are reversed.
+    """
+    axes = (1, 3) if modality == "frames" else (3,)
+    flipped = np.flip(batch, axes).copy() if isinstance(batch, np.ndarray) else batch.flip(axes)
     if modality == "normal":
         flipped[:, 0] *= -1
     return flipped

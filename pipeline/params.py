@@ -258,13 +258,13 @@ class Augment(Section):
     """How far training faces are varied (docs/train.md); each amount is the end of a range around no change."""
 
     mirror: Share = 0.5
-    rotate: Annotated[float, Field(ge=0, le=45)] = 8.0
-    zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.04
-    tilt: Annotated[float, Field(ge=0, le=30)] = 4.0
-    light: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
-    patches: Share = 0.3
-    cut: Share = 0.3
+    rotate: Annotated[float, Field(ge=0, le=45)] = 5.0
+    zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    tilt: Annotated[float, Field(ge=0, le=30)] = 2.0
+    light: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    patches: Share = 0.0
+    cut: Share = 0.0
 
 
 AttributeWeights = dict[AttributeName, Positive]
@@ -278,9 +278,9 @@ class Train(Section):
     """One modality's recogniser (docs/train.md)."""
 
     seed: Seed = 7
-    epochs: Count = 28
-    batch: Annotated[int, Field(ge=4)] = 16
-    lr: Positive = 0.001  # the highest, after the warm-up
+    epochs: Count = 24
+    batch: Annotated[int, Field(ge=4)] = 32
+    lr: Positive = 0.002  # the highest, after the warm-up
     weight_decay: NonNegative = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
     patience: Count = 12  # epochs without a gain on validation
@@ -288,7 +288,7 @@ class Train(Section):
     width: Annotated[int, Field(ge=8, le=256)] = 32
     strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (2, 2, 2, 2)
     dimension: Annotated[int, Field(ge=16, le=2048)] = 512  # of the embedding
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     vocabulary: Literal["binary", "photoface"] = "binary"
     attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # of their losses beside the identity's 1
     focus: NonNegative = 1.0  # gamma of the commonest class

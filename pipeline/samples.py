@@ -96,20 +96,36 @@ class FaceStore:
     modalities : sequence of str
     rows : ndarray (N,) int
         Rows in the packed arrays.
+    redraw : bool
+        Of `frame`, each `take` draws another of the session's photographs, as training should see them.
     """
 
-    def __init__(self, faces: Faces, modalities: Sequence[str], rows: np.ndarray, *, held: int = HELD) -> None:
+    def __init__(
+        self,
+        faces: Faces,
+        modalities: Sequence[str],
+        rows: np.ndarray,
+        *,
+        redraw: bool = False,
+        held: int = HELD,
+    ) -> None:
         self.rows, self.mask = rows, faces.mask()
-        self.arrays = {name: faces.array(name) for name in modalities}
+        self.redraw = redraw and "frame" in modalities
+        self.arrays = {name: faces.array("frames" if self.redraw and name == "frame" else name) for name in modalities}
         size = 4 * len(rows) * sum(int(np.prod(array.shape[1:])) for array in self.arrays.values())
         self.held = self._prepared(np.arange(len(rows))) if size <= held else None
 
-    def take(self, indices: np.ndarray) -> dict[str, Tensor]:
-        """Faces (B, C, H, W) float32 by modality, of samples by index."""
-        if self.held is None:
-            return self._prepared(indices)
+    def take(self, indices: np.ndarray, rng: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Faces (B, C, H, W) float32 by modality, of samples by index; ``rng`` draws the photographs of `redraw`."""
         chosen = torch.from_numpy(np.asarray(indices))
-        return {name: faces[chosen] for name, faces in self.held.items()}
+        taken = (
+            self._prepared(indices) if self.held is None else {name: faces[chosen] for name, faces in self.held.items()}
+        )
+        if self.redraw:
+            frames = taken["frame"]  # (B, k, H, W)
+            drawn = torch.randint(frames.shape[1], (len(chosen),), generator=rng)
+            taken["frame"] = frames[torch.arange(len(chosen)), drawn][:, None]
+        return taken
 
     def all(self) -> Mapping[str, Tensor]:
         """All faces, in the order of the samples."""
@@ -119,9 +135,15 @@ class FaceStore:
         """Read and prepare in chunks: a chunk's raw values are all that is in memory beside the result."""
         chunks = np.array_split(self.rows[indices], max(1, -(-len(indices) // CHUNK)))
         return {
-            name: torch.cat([torch.from_numpy(preprocess(array[rows], self.mask[rows], name)) for rows in chunks])
+            name: torch.cat([torch.from_numpy(self._preprocess(array[rows], rows, name)) for rows in chunks])
             for name, array in self.arrays.items()
         }
+
+    def _preprocess(self, values: np.ndarray, rows: np.ndarray, name: str) -> np.ndarray:
+        if not (self.redraw and name == "frame"):
+            return preprocess(values, self.mask[rows], name)
+        each = [preprocess(values[..., i : i + 1], self.mask[rows], name) for i in range(values.shape[-1])]
+        return np.concatenate(each, axis=1)  # every photograph prepared by itself
 
 
 def read_to_fit(
@@ -132,8 +154,11 @@ def read_to_fit(
     splits: Path,
     attributes: Sequence[str],
     vocabulary: str,
+    redraw: bool = False,
 ) -> tuple[tuple[Samples, Samples], tuple[FaceStore, FaceStore]]:
     """Training and validation samples, and the faces of both in some modalities.
+
+    With ``redraw``, training sees another photograph of a session as its `frame` each time; validation the packed one.
 
     Raises
     ------
@@ -148,6 +173,6 @@ def read_to_fit(
         for split in ("train", "validation")
     )
     return (train, validation), (
-        FaceStore(packed, modalities, train.row),
+        FaceStore(packed, modalities, train.row, redraw=redraw),
         FaceStore(packed, modalities, validation.row),
     )

@@ -35,12 +35,13 @@ def read_frames(session: Session) -> np.ndarray:
 
 
 def light_order(lights: np.ndarray) -> np.ndarray:
-    """Indices that sort (k, 3) lights by azimuth in [0, 360), then zenith, each rounded to a degree.
+    """Indices that sort (k, 3) lights by azimuth from straight below, counter-clockwise, then zenith; by whole degrees.
 
-    The same flash has the same channel in all sessions of a rig, in whatever order the frames were taken.
+    The same flash has the same channel in all sessions of a rig, in whatever order the frames were taken; and since the
+    turn begins on the axis of the mirror, a mirrored face under mirrored flashes has its channels in reverse.
     """
     zenith, azimuth = to_angles(lights)
-    return np.lexsort((np.rint(zenith), np.rint(azimuth) % 360))
+    return np.lexsort((np.rint(zenith), np.rint(azimuth + 90) % 360))
 
 
 def drawn_frame(session: str, count: int, seed: int) -> int:

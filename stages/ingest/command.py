@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -75,7 +76,7 @@ def ingest(params: Ingest, *, jobs: int) -> tuple[list[Session], list[Refusal], 
         raise UserError(f"{params.root}: no such folder; set ingest.root to the data set's")
     found = list(find_reader(params.source)(root, params))
     read = sorted((item for item in found if isinstance(item, Session)), key=lambda s: s.id)
-    twice = [s.id for s, following in zip(read, read[1:], strict=False) if s.id == following.id]
+    twice = [s.id for s, following in pairwise(read) if s.id == following.id]
     if twice:
         raise UserError(f"{params.root}: two sessions are named {twice[0]}; rename the files of one")
     notes = [item.text for item in found if isinstance(item, Note)]

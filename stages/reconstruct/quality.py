@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.lights import condition
 from stages.reconstruct.solver import Solution
 
-FACING = 0.05  # least correlation of a normal's slope with its place on a surface that bulges towards the camera
+FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
     """Notes on an axis whose sign looks wrong.
 
     A face bulges towards the camera: on its right normals lean right, above its middle they lean up. Where the
-    correlation of n_x with x, or of n_y with y, is negative, the lights were given in another frame.
+    correlation of n_x with x, or of n_y with y, is clearly negative, the lights were given in another frame.
     """
     rows, columns = np.nonzero(mask)
     if len(rows) < 16:

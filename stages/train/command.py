@@ -52,6 +52,7 @@ def command(modality: str, faces: Path, sessions: Path, splits: Path, output: Pa
         splits=splits,
         attributes=list(settings.attributes),
         vocabulary=settings.vocabulary,
+        redraw=True,
     )
     target = output or Path("runs") / modality / "train"
     key = key_of(modality, settings, faces, sessions, splits, str(target), *source(*CODE))

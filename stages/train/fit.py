@@ -68,7 +68,7 @@ class Trainer:
         self.store, self.validation_store = stores
         self.checkpoint = scratch / "last.pt"
         self.fabric = make_fabric(params.precision)
-        self.contract = contract_of(modality, params, self.store)
+        self.contract = contract_of(modality, params, self.validation_store)
         self.labels = {name: torch.from_numpy(codes) for name, codes in train.labels.items()}
         subjects, target = np.unique(train.subject, return_inverse=True)
         self.target, self.subjects = torch.from_numpy(target), len(subjects)
@@ -140,7 +140,7 @@ class Trainer:
         return {f"loss_{name}": value for name, value in totals.items()} | dict(norm_summary(everyone, clamped))
 
     def _step(self, chosen: Tensor, rng: torch.Generator) -> Any:
-        faces = augment(self.store.take(chosen.numpy()), self.params.augment, rng)
+        faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng)
         inputs = {
             name: x.to(self.fabric.device).contiguous(memory_format=torch.channels_last) for name, x in faces.items()
         }

@@ -191,3 +191,23 @@ def test_store_is_preprocess_held_or_not(packed: Path) -> None:
         np.testing.assert_array_equal(held.take(chosen)[name].numpy(), expected)
         np.testing.assert_array_equal(streamed.take(chosen)[name].numpy(), expected)
         torch.testing.assert_close(held.all()[name], streamed.all()[name])
+
+
+def test_training_redraws_the_photograph_of_frame(tmp_path: Path, rng: np.random.Generator) -> None:
+    frames = rng.uniform(0.1, 1, (3, 8, 8, 4)).astype(np.float16)
+    np.save(tmp_path / "frames.npy", frames)
+    np.save(tmp_path / "frame.npy", frames[..., :1])
+    np.save(tmp_path / "mask.npy", np.ones((3, 8, 8), np.uint8))
+    faces, rows = Faces(tmp_path), np.arange(3)
+    mask = np.ones((3, 8, 8), np.uint8)
+    each = np.stack([preprocess(frames[..., i : i + 1], mask, "frame")[:, 0] for i in range(4)], axis=1)
+    for held in (2**30, 0):
+        store = FaceStore(faces, ["frame"], rows, redraw=True, held=held)
+        seen = {0: set(), 1: set(), 2: set()}
+        draws = torch.Generator().manual_seed(7)
+        for _ in range(60):
+            taken = store.take(rows, draws)["frame"].numpy()
+            assert taken.shape == (3, 1, 8, 8)
+            for i in rows:
+                seen[i].add(next(j for j in range(4) if np.array_equal(each[i, j], taken[i, 0])))
+        assert all(drawn == {0, 1, 2, 3} for drawn in seen.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from functools import partial
@@ -151,3 +152,40 @@ def test_workers_work_where_their_caller_stands(tmp_path: Path, monkeypatch: pyt
         (tmp_path / name / f"only in {name}").touch()
         monkeypatch.chdir(tmp_path / name)
         assert map_sessions(exists, [f"only in {name}"] * 4, jobs=2, label="x") == [True] * 4
+
+
+def test_a_failed_publication_leaves_the_old_result(workspace: Path) -> None:
+    Path("out").mkdir()
+    Path("out/old").write_text("old")
+    with StageWork("crop", key=key_of(1)) as work, pytest.raises(OSError, match="nowhere"):
+        work.publish(work.dir / "nowhere", "out")
+    assert [p.name for p in Path(".").glob("*") if p.name != ".psface"] == ["out"]
+    assert Path("out/old").read_text() == "old"
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_points_to_is_left_alone(workspace: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine").write_text("mine")
+    Path("out").symlink_to("elsewhere")
+    with StageWork("crop", key=key_of(1)) as work:
+        (work.dir / "made").mkdir()
+        work.publish(work.dir / "made", "out")
+    assert not Path("out").is_symlink()
+    assert Path("elsewhere/mine").read_text() == "mine"
+
+
+def test_another_table_than_that_of_sessions_is_the_users_mistake(workspace: Path) -> None:
+    """It was a KeyError."""
+    write_parquet("x.parquet", pd.DataFrame({"a": [1]}))
+    with pytest.raises(UserError, match="not the table that `psface ingest` writes: it has no column id"):
+        read_sessions("x.parquet")
+
+
+def test_a_killed_worker_is_a_failure_in_one_line() -> None:
+    """It was joblib's TerminatedWorkerError."""
+    with pytest.raises(PsfaceError, match="a worker process was killed"):
+        map_sessions(end_this_process, [1, 2], jobs=2, label="test")
+
+
+def end_this_process(_: int) -> None:
+    os.kill(os.getpid(), 9)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.images import write_picture
 from pipeline.lights import condition
 from pipeline.params import Deal, Ingest
@@ -90,3 +91,12 @@ def test_the_published_crops(data_root: Path, workspace: Path) -> None:
     frames = [f for s in found for f in s.frames]
     assert len(set(frames)) == len(frames) == 720
     assert all(f.startswith("data/frames/yaleB") for f in frames)
+
+
+def test_two_sessions_of_one_name_are_refused(workspace: Path) -> None:
+    """The docstring promised it; the second session silently took the first one's place downstream."""
+    make(Path("faces"), "yaleB01")
+    for path in sorted(Path("faces/yaleB01").iterdir()):
+        path.with_name(path.name.replace("yaleB01_", "copy_")).write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="two sessions are named yaleB01/P00-set1"):
+        ingest(Ingest(source="yaleb", root="faces", deal=Deal(flashes=4, cap=60)), jobs=1)

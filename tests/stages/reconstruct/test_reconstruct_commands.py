@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from face_scene import Scene, angles
 from pipeline.cli import main
 from pipeline.maps import read_maps
 from pipeline.sessions import Session, write_sessions
-from pipeline.work import StageWork, key_of
+from pipeline.work import StageWork, key_of, stamps_of
 from stages.reconstruct import command as stage
 
 
@@ -188,3 +189,21 @@ def test_help_says_the_frame():
     from stages.reconstruct.maps import command
 
     assert "z to the camera" in CliRunner().invoke(command, ["--help"]).output
+
+
+def test_maps_are_written_as_exr_alone(workspace, capfd, scene):
+    """An OpenEXR file under the name of a PNG was written without a word."""
+    frames = shoot(Path("one"), scene)
+    table = lights_csv(Path("lights.csv"), [p.name for p in frames], scene.lights)
+    status, _, err = run(capfd, "maps", *frames, "--lights", table, "-o", "maps.png")
+    assert status == 2
+    assert "ends in .exr" in err
+    assert not Path("maps.png").exists()
+
+
+def test_the_key_follows_the_frames(workspace):
+    frame = Path("raw/s0/im0.png")
+    before = key_of(stamps_of([frame, "missing.png"]))
+    assert key_of(stamps_of([frame, "missing.png"])) == before
+    os.utime(frame, ns=(1, 1))
+    assert key_of(stamps_of([frame, "missing.png"])) != before

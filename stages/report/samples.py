@@ -30,7 +30,10 @@ class Sample:
 
 
 def draw_samples(sessions: list[Session], maps: Path, *, examples: int, seed: int) -> list[Sample]:
-    """One session each of some subjects, drawn by the seed; those whose maps or frames are not at hand are left out.
+    """One session each of some subjects, as unlike as they come, where maps and frames are at hand.
+
+    Each subject's session is drawn by the seed; then one after another is taken that shows the most rigs and labels not
+    shown yet.
 
     Parameters
     ----------
@@ -46,11 +49,21 @@ def draw_samples(sessions: list[Session], maps: Path, *, examples: int, seed: in
     for session in sessions:
         if (maps / f"{session.id}.exr").is_file():
             by_subject.setdefault(session.subject, []).append(session)
-    subjects = sorted(by_subject)
-    chosen = sorted(rng.choice(len(subjects), size=min(examples, len(subjects)), replace=False)) if subjects else []
-    drawn = [by_subject[subjects[i]] for i in chosen]
-    found = (_sample(each[rng.integers(len(each))], maps) for each in drawn)
+    drawn = [each[rng.integers(len(each))] for _, each in sorted(by_subject.items())]
+    left = [drawn[i] for i in rng.permutation(len(drawn))]
+    chosen: list[Session] = []
+    shown: set[tuple[str, object]] = set()
+    while left and len(chosen) < examples:
+        chosen.append(max(left, key=lambda session: len(_traits(session) - shown)))
+        left.remove(chosen[-1])
+        shown |= _traits(chosen[-1])
+    found = (_sample(session, maps) for session in sorted(chosen, key=lambda session: session.id))
     return [sample for sample in found if sample is not None]
+
+
+def _traits(session: Session) -> set[tuple[str, object]]:
+    """The rig and the labels of a session, as pairs of name and value."""
+    return {(name, getattr(session, name)) for name in ("rig", *ATTRIBUTES)}
 
 
 def _sample(session: Session, folder: Path) -> Sample | None:

@@ -78,7 +78,7 @@ def test_maps_are_zero_outside_the_mask_and_frames_are_not():
 
 def test_frames_are_ordered_by_their_lights():
     lights = from_angles(np.array([35, 35, 20, 35]), np.array([-90.0, 90, 90.2, -0.3]))
-    assert light_order(lights).tolist() == [3, 2, 1, 0]  # 0 (359.7), 90 at 20 from the axis, 90 at 35, 270
+    assert light_order(lights).tolist() == [0, 3, 2, 1]  # from below: 270, 0 (359.7), 90 at 20 from the axis, 90 at 35
 
 
 def test_the_same_flash_is_drawn_on_every_run_and_all_are_drawn():

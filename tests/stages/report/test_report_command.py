@@ -231,3 +231,19 @@ def test_mistakes_are_one_line(fabricate, capsys):
         assert done.value.code in (1, 2)
         (line,) = capsys.readouterr().err.splitlines()
         assert words in line
+
+
+def test_the_samples_are_as_unlike_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: drawn at random they all had one rig and no spectacles, and showed little of a data set."""
+    from pipeline.sessions import Session
+    from stages.report import samples
+
+    lights = np.eye(3)
+    common = [Session(f"{i}/a", str(i), "a", "one", ("f",), lights, np.ones(3), spectacles=0) for i in range(40)]
+    rare = Session("90/a", "90", "a", "two", ("f",), lights, np.ones(3), spectacles=1)
+    for session in (*common, rare):
+        path = tmp_path / f"{session.id}.exr"
+        path.parent.mkdir()
+        path.touch()
+    monkeypatch.setattr(samples, "_sample", lambda session, folder: session.id)
+    assert "90/a" in samples.draw_samples([*common, rare], tmp_path, examples=2, seed=7)

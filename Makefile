@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format bench yale
+.PHONY: help repro test lint format bench docs yale
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ bench: $(BIN)/.ready ## measure the speed of each stage (docs/benchmarks.md; aft
 	$(BIN)/python benchmarks/crop.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/evaluate.py
+
+docs: $(BIN)/.docs ## build the site of docs/; open site/index.html afterwards
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+$(BIN)/.docs: $(BIN)/.ready
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 yale: $(BIN)/.ready ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
 	@test -d "$(DATA)" || { echo "make yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import click
 
-from pipeline.errors import PsfaceError, nearest
+from pipeline.errors import PsfaceError, nearest, one_line
 
 # verb -> (module that holds `command`, the line `psface --help` shows); in the order of the work
 STAGES = {
@@ -23,6 +23,9 @@ STAGES = {
     "report": ("stages.report.command", "Draw all results as one self-contained page."),
 }
 TOOLS = {
+    "init": ("stages.ingest.init", "Make a workspace of one's own data."),
+    "check": ("stages.ingest.check", "Look a data set over without changing anything."),
+    "code": ("stages.ingest.init_code", "Write a hash of each stage's code, for the dvc.yaml of a workspace."),
     "detect": ("stages.crop.detect", "Find faces and their landmarks in images."),
     "maps": ("stages.reconstruct.maps", "Reconstruct one session from frames and a lights.csv."),
     "view": ("stages.reconstruct.view", "Draw a session's maps as a picture."),
@@ -86,12 +89,13 @@ def main(args: list[str] | None = None) -> Any:
         print(f"psface: {mistake.format_message()} (see `{path} --help`)", file=sys.stderr)
         sys.exit(mistake.exit_code)
     except PsfaceError as error:
-        print(f"psface: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"psface: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        print(
-            f"psface:{where} {error.strerror or error}: check the path, its permissions and the free space",
-            file=sys.stderr,
-        )
+        where = f"{error.filename}: " if error.filename else ""
+        what = one_line(f"{where}{error.strerror or error}")
+        print(f"psface: {what}: check the path, its permissions and the free space", file=sys.stderr)
+        sys.exit(1)
+    except MemoryError:
+        print("psface: not enough memory: give fewer --jobs, smaller pictures or a larger machine", file=sys.stderr)
         sys.exit(1)

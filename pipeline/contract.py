@@ -9,8 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.attributes import ATTRIBUTES, classes
 from pipeline.errors import UserError
 from pipeline.faces import PREPROCESSING, TEMPLATE
 from pipeline.tables import write_atomic, write_json
@@ -45,8 +46,8 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid")
     version: Literal[1] = 1
     run: str
-    modalities: list[str]
-    size: int
+    modalities: list[str] = Field(min_length=1)
+    size: int = Field(ge=1, le=1024)
     channels: dict[str, int]
     normalisation: dict[str, str]
     template: str = TEMPLATE
@@ -64,15 +65,27 @@ class Contract(BaseModel):
                 raise UserError(
                     f"{source}: {modality} was prepared by `{want}`, this version does `{have}`: retrain it"
                 )
+            if self.channels.get(modality, 0) < 1:
+                raise UserError(f"{source}: no number of channels for {modality}: retrain it")
+        for name, count in self.attributes.items():
+            if name not in ATTRIBUTES or count != len(classes(name, self.vocabulary)):
+                raise UserError(f"{source}: {count} classes of {name}, which this version does not know: retrain it")
 
 
 def save_run(folder: str | Path, contract: Contract, state: dict[str, Tensor]) -> None:
     """Write ``contract.json`` and ``weights.safetensors`` into a folder; the state must hold no class head."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    def write(beside: Path) -> None:
+        try:
+            save_file(tensors, str(beside))
+        except SafetensorError as error:  # which is how it says that a disk is full
+            raise OSError(str(error)) from error
 
     folder = Path(folder)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    write_atomic(folder / "weights.safetensors", lambda p: save_file(tensors, str(p)))
+    write_atomic(folder / "weights.safetensors", write)
     write_json(folder / "contract.json", contract.model_dump(mode="json"))
 
 
@@ -88,10 +101,13 @@ def load_run(folder: str | Path) -> tuple[Contract, dict[str, Tensor]]:
             raise UserError(f"{path} is missing: train this run first (`psface train` or `psface fuse`)")
     try:
         contract = Contract.model_validate(json.loads(described.read_text(encoding="utf-8")))
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{described} is not a contract of this version: train the run again") from error
     contract.check(described)
     try:
-        return contract, load_file(str(weights))
-    except (SafetensorError, OSError) as error:
+        state = load_file(str(weights))
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:  # KeyError: a type torch lacks
         raise UserError(f"{weights} cannot be read: train the run again") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise UserError(f"{weights} holds values that are not finite: train the run again")
+    return contract, state

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import difflib
 
+LONGEST = 600  # characters of a message
+
 
 class PsfaceError(Exception):
-    """A failure of the work itself; the command exits with 1."""
+    """A failure of the work itself; the command exits with 1. Its text is made one printable line."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UserError(PsfaceError):
@@ -19,6 +24,18 @@ class UserError(PsfaceError):
 
 class Rejected(PsfaceError):
     """One session cannot be used; its text is the reason. The other sessions go on."""
+
+
+def one_line(text: str) -> str:
+    """A text as one line that a terminal shows and a file in UTF-8 can hold, whatever names it quotes.
+
+    >>> one_line("im0\x1b[2J.bmp:\n  empty")
+    'im0\\\\x1b[2J.bmp: empty'
+    """
+    shown = " ".join(text.split())
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST // 2]} ... {shown[-LONGEST // 2 :]}"
 
 
 def nearest(word: str, choices: list[str]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import nearest
+
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxlist, SHORT.maxstring = 3, 16, 60  # an alias may stand for more than memory can hold
 
 
 def explain(error: ValidationError, values: Any, schema: type[BaseModel]) -> str:
@@ -21,17 +25,42 @@ def explain(error: ValidationError, values: Any, schema: type[BaseModel]) -> str
     if fault["type"] == "missing":
         return f"`{key}` is missing"
     if fault["type"] == "literal_error":
-        choices = re.findall(r"'([^']*)'", str(fault["ctx"]["expected"]))
+        choices = [choice.strip("'") for choice in re.split(r", | or ", str(fault["ctx"]["expected"]))]
+        if fault["loc"][-1] == "[key]":
+            return f"unknown key `{key}`; {nearest(key_path[-1], choices)}"
         others = [_message(f) for f in faults[1:] if _key_path(f["loc"], values) == key_path]
         return f"{key} = {_show(value)}: {nearest(str(value), choices)}" + "".join(f", or {o}" for o in others)
+    if _is_section(value) and fault["type"] == "value_error":
+        return f"{key}: {_message(fault)}"  # which says the keys and values that matter
     return f"{key} = {_show(value)}: {_message(fault)}"
 
 
+KINDS = {  # pydantic's names of types, in the words of YAML
+    "tuple_type": "must be a list, such as [1, 2]",
+    "dict_type": "must be a map, such as {name: 1}",
+    "model_type": "must be a map of keys and values",
+}
+
+
 def _message(fault: Any) -> str:
-    """Pydantic's own words, without its prefixes."""
-    text = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    text = text.split(", unable to parse")[0]
-    return f"must be {text}" if str(fault["msg"]).startswith("Input should be") else text
+    """Pydantic's own words, without its prefixes and its names of Python's types."""
+    if fault["type"] in KINDS:
+        return KINDS[fault["type"]]
+    text = str(fault["msg"]).removeprefix("Value error, ").split(", unable to parse")[0]
+    text = re.sub(r"^Input should be ", "must be ", text)
+    text = re.sub(r"^(Tuple|List|Dictionary) should have", "must have", text)
+    return text.replace(" after validation", "")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is in the words of YAML."""
+    names = {list: "a list", dict: "a map", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "a text")
+
+
+def _is_section(value: Any) -> bool:
+    """Whether a value is a map, or a list of maps: too long to be shown."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict) for part in value))
 
 
 def _key_path(location: tuple[Any, ...], values: Any) -> list[str]:
@@ -47,7 +76,10 @@ def _key_path(location: tuple[Any, ...], values: Any) -> list[str]:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    """A value as YAML would have it, in at most 60 characters."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = SHORT.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

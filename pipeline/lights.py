@@ -11,6 +11,7 @@ z towards the camera    lights.csv: frame,x,y,z and optionally strength, a row a
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import PsfaceError, Rejected, UserError
+from pipeline.tables import read_text
 
+MAX_SIZE = 1e6  # of a light's vector or its strength, as written: beyond it (or its inverse) float32 loses the frames
 MAX_CONDITION = 50.0  # three lights in a cone of about 1.6 degrees: beyond it normals are noise
 
 
@@ -71,8 +74,9 @@ def check_lights(lights: ArrayLike, *, where: str = "lights", error: type[Psface
         raise error(f"{where}: lights must be (k, 3), got {vectors.shape}")
     if len(vectors) < 3:
         raise error(f"{where}: {len(vectors)} lights; photometric stereo needs at least three")
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(vectors).all() or (length == 0).any():
+    with np.errstate(over="ignore"):  # a length that overflows is infinite
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(length).all() or (length == 0).any():
         raise error(f"{where}: a light is zero or not a finite number")
     vectors = vectors / length
     if (vectors[:, 2] <= 0).any():
@@ -139,9 +143,13 @@ def read_lights_csv(path: str | Path) -> LightTable:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a table of lights (frame,x,y,z)") from error
+        text = read_text(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it should be a table of lights, frame,x,y,z[,strength]") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8; save the table of lights as CSV in UTF-8") from error
     try:
         rows = list(csv.reader(text.splitlines(), skipinitialspace=True))
     except csv.Error as error:
@@ -162,12 +170,14 @@ def read_lights_csv(path: str | Path) -> LightTable:
             raise UserError(f"{path}: line {number}: x, y, z and strength must be numbers") from None
         if not cells.get("frame"):
             raise UserError(f"{path}: line {number}: no frame is named")
+        if not cells["frame"].isprintable():
+            raise UserError(f"{path}: line {number}: {cells['frame']} is no name of a file")
         if cells["frame"] in frames:
             raise UserError(f"{path}: line {number}: frame {cells['frame']} is named twice")
-        if not np.isfinite(values[-1]).all() or not any(values[-1][:3]):
+        if not 0 < math.hypot(*values[-1][:3]) < MAX_SIZE:
             raise UserError(f"{path}: line {number}: x, y, z must be finite and not all zero")
-        if values[-1][3] <= 0:
-            raise UserError(f"{path}: line {number}: strength must be above 0, got {cells['strength']}")
+        if not 1 / MAX_SIZE < values[-1][3] < MAX_SIZE:
+            raise UserError(f"{path}: line {number}: strength must be above 0 and finite, got {cells['strength']}")
         frames.append(cells["frame"])
     table = np.array(values, float).reshape(-1, 4)
     lights = table[:, :3] / np.linalg.norm(table[:, :3], axis=1, keepdims=True)

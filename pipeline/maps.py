@@ -16,19 +16,24 @@ References: OpenEXR file layout, https://openexr.com/en/latest/OpenEXRFileLayout
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenEXR
 
 from pipeline.errors import Rejected
+from pipeline.images import exr_header, read_exr, silenced
 from pipeline.tables import write_atomic
 
 PREFIX = "psface."
 CHANNELS = ("normal.X", "normal.Y", "normal.Z", "albedo", "depth", "mask")
 MAGIC = b"\x76\x2f\x31\x01"
 HALF_MAX = float(np.finfo(np.float16).max)
+BOUNDS = {"albedo": (0.0, HALF_MAX), "depth": (-1e6, 1e6)}  # what is read; depth of a million pixels is damage
+UNIT = 0.05  # how far the length of a normal may be from 1; rounding to half makes .001
 
 
 @dataclass
@@ -93,9 +98,10 @@ def write_maps(path: str | Path, maps: Maps) -> None:
 
     def write(beside: Path) -> None:
         try:
-            OpenEXR.File(header, layers).write(str(beside))
+            with silenced():
+                OpenEXR.File(header, layers).write(str(beside))
         except RuntimeError as error:  # which is how the binding says that a disk is full or a folder read-only
-            raise OSError(errno.EIO, f"cannot be written ({' '.join(str(error).split())})", str(path)) from error
+            raise _reason(beside) from error
 
     write_atomic(path, write)
 
@@ -109,36 +115,27 @@ def read_maps(path: str | Path) -> Maps:
 
     Raises
     ------
-    Rejected : the file is missing, is no OpenEXR file, is cut short, lacks a channel, or holds NaN or infinity.
+    Rejected : the file is missing, is no OpenEXR file, is cut short or too large, lacks a channel, or holds what no
+        reconstruction gives (NaN, a depth of a million pixels, normals that are not unit).
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise Rejected(f"{path}: cannot be read ({error.strerror or error})") from error
-    if magic != MAGIC:
-        raise Rejected(f"{path}: not an OpenEXR file; maps are written by `psface reconstruct` and `psface maps`")
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as exr:
-            header = dict(exr.header())  # the file's own is emptied when it closes
-            layers = {name: channel.pixels for name, channel in exr.channels().items()}
-    except (RuntimeError, ValueError, OSError) as error:
-        raise Rejected(f"{path}: a damaged OpenEXR file ({' '.join(str(error).split())})") from error
+    header, layers = read_exr(_openexr(path), separate=True)
     missing = [name for name in CHANNELS if name not in layers]
     if missing:
         raise Rejected(f"{path}: not maps of a session: no channel {', '.join(missing)} (it has {', '.join(layers)})")
     for name in CHANNELS:
-        if not np.isfinite(layers[name]).all():
-            raise Rejected(f"{path}: {name} holds values that are not finite")
+        _check_values(path, name, layers[name])
     normal = np.stack([layers[f"normal.{axis}"].astype(np.float32) for axis in "XYZ"], axis=-1)
+    mask = layers["mask"] > 0.5
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    if (np.abs(length[mask] - 1) > UNIT).any():
+        raise Rejected(f"{path}: normals inside the mask that are not of unit length; reconstruct the session again")
     return Maps(
         normal=np.divide(normal, length, out=np.zeros_like(normal), where=length > 0),
         albedo=layers["albedo"].astype(np.float32),
         depth=layers["depth"].astype(np.float32),
-        mask=layers["mask"] > 0.5,
-        attributes={k.removeprefix(PREFIX): str(v) for k, v in header.items() if k.startswith(PREFIX)},
+        mask=mask,
+        attributes=_attributes(header),
     )
 
 
@@ -149,12 +146,44 @@ def read_attributes(path: str | Path) -> dict[str, str]:
     ------
     Rejected : the file is missing or is no OpenEXR file.
     """
+    return _attributes(exr_header(_openexr(Path(path)))[0])
+
+
+def _openexr(path: Path) -> Path:
+    """The path, if an OpenEXR file begins there."""
     try:
-        with OpenEXR.File(str(path), header_only=True) as exr:
-            header = dict(exr.header())  # the binding empties its own when the file is closed
-    except (RuntimeError, ValueError, OSError) as error:
-        raise Rejected(f"{path}: not an OpenEXR file that can be read ({' '.join(str(error).split())})") from error
-    return {k.removeprefix(PREFIX): str(v) for k, v in header.items() if k.startswith(PREFIX)}
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise Rejected(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if magic != MAGIC:
+        raise Rejected(f"{path}: not an OpenEXR file; maps are written by `psface reconstruct` and `psface maps`")
+    return path
+
+
+def _check_values(path: Path, name: str, values: np.ndarray) -> None:
+    """Refuse what no reconstruction gives."""
+    if not np.isfinite(values).all():
+        raise Rejected(f"{path}: {name} holds values that are not finite")
+    low, high = float(values.min()), float(values.max())
+    least, most = BOUNDS.get(name, (-HALF_MAX, HALF_MAX))
+    if low < least or high > most:
+        raise Rejected(f"{path}: {name} from {low:.3g} to {high:.3g}, which no reconstruction gives; make it again")
+
+
+def _attributes(header: dict[str, Any]) -> dict[str, str]:
+    return {k.removeprefix(PREFIX): v for k, v in header.items() if k.startswith(PREFIX) and isinstance(v, str)}
+
+
+def _reason(place: Path) -> OSError:
+    """Why nothing can be written to a place: the system's own word, which OpenEXR does not hand on."""
+    try:
+        with place.open("ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+    except OSError as error:
+        return error
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(place))
 
 
 def _half(values: np.ndarray) -> np.ndarray:

@@ -1,20 +1,31 @@
-"""Sessions over cores: one call for one process, many, or a cluster (joblib's backends)."""
+"""Sessions over cores: one call for one process, many (joblib), or a Dask cluster; one thread for each session.
+
+On one thread a session costs the least of a core, and `jobs` says how many cores are used.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
+import cv2
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from threadpoolctl import threadpool_limits
 
-from pipeline.errors import PsfaceError, Rejected
+from pipeline.cluster import over_cluster
+from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.progress import track
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+Jobs = int | str  # processes on this machine (-1: all cores), or the address of a Dask scheduler
 
 
 def _call(function: Callable[[Item], Value], item: Item) -> Value | Rejected:
@@ -24,13 +35,51 @@ def _call(function: Callable[[Item], Value], item: Item) -> Value | Rejected:
         return Rejected(str(reason))  # without its traceback and causes, so that it always travels between processes
 
 
+@cache
+def end_with_parent() -> None:
+    """Let this worker process end when the one it works for is killed: left to itself, it waits for minutes."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _call_in(folder: Path, function: Callable[[Item], Value], item: Item) -> Value | Rejected:
+    """In a worker process, this machine's or a cluster's."""
     os.chdir(folder)  # a worker that is used again stands where its first caller stood
+    _one_thread_for_good()
     return _call(function, item)
 
 
+def _call_in_child(folder: Path, function: Callable[[Item], Value], item: Item) -> Value | Rejected:
+    """In a worker process of this one."""
+    end_with_parent()
+    return _call_in(folder, function, item)
+
+
+@cache
+def _one_thread_for_good() -> None:
+    cv2.setNumThreads(1)
+    threadpool_limits(1)  # what joblib and Dask tell a worker by its environment can be outvoted there
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def imap_sessions(
-    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: int, label: str
+    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: Jobs, label: str
 ) -> Iterator[Value | Rejected]:
     """Yield ``function(item)`` for each item, in the order of ``items``, as they become ready.
 
@@ -39,22 +88,33 @@ def imap_sessions(
     function : callable
         Picklable (a module's function or a `functools.partial` of one). `Rejected` raised inside is yielded as a value;
         any other exception ends the work.
-    jobs : int
-        Worker processes; 1 works in this process, -1 takes all cores.
+    jobs : int or str
+        Worker processes; 1 works in this process, -1 takes all cores, any other number below 1 is refused. A text is
+        the address of a Dask scheduler, whose workers need the same files under the same paths.
     label : str
         What the progress bar says.
 
     Raises
     ------
+    UserError
+        There is no such number of jobs, or no such cluster.
     PsfaceError
         A worker process was killed.
     """
-    jobs = cpu_count() if jobs < 1 else jobs
+    if isinstance(jobs, str):
+        yield from track(
+            over_cluster(jobs, partial(_call_in, Path.cwd(), function), items, label=label), label, total=len(items)
+        )
+        return
+    if jobs < 1 and jobs != -1:
+        raise UserError(f"--jobs {jobs}: give a number of processes, or -1 for all cores")
+    jobs = cpu_count() if jobs == -1 else jobs
     if jobs == 1 or len(items) <= 1:
-        results: Iterator[Value | Rejected] = (_call(function, item) for item in items)
-    else:
-        pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
-        results = pool(delayed(_call_in)(Path.cwd(), function, item) for item in items)
+        with _one_thread():
+            yield from track((_call(function, item) for item in items), label, total=len(items))
+        return
+    pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
+    results = pool(delayed(_call_in_child)(Path.cwd(), function, item) for item in items)
     try:
         yield from track(results, label, total=len(items))
     except TerminatedWorkerError:
@@ -64,7 +124,7 @@ def imap_sessions(
 
 
 def map_sessions(
-    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: int, label: str
+    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: Jobs, label: str
 ) -> list[Value | Rejected]:
     """`imap_sessions`, collected into a list."""
     return list(imap_sessions(function, items, jobs=jobs, label=label))

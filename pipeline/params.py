@@ -10,20 +10,30 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError, nearest
-from pipeline.faults import explain
+from pipeline.faults import explain, kind_of
 from pipeline.lights import from_angles
+from pipeline.yamlfile import read_yaml
 
 Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
 AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all generators take
+
+
+def _clear_of_the_head(distance: float) -> float:
+    if 0 < distance < NEAREST:
+        raise ValueError(f"must be 0 (infinitely far) or at least {NEAREST:g} mm, outside the head and shoulders")
+    return distance
+
+
+NEAREST = 400.0  # mm from the middle of the head
+Distance = Annotated[float, Field(ge=0), AfterValidator(_clear_of_the_head)]
 
 
 class Section(BaseModel):
@@ -95,10 +105,10 @@ class Variation(Section):
 
     shape: NonNegative = 0.25
     asymmetry: NonNegative = 0.07
-    pitch: NonNegative = 7.8
+    pitch: NonNegative = 9.0
     roll: NonNegative = 3.0
     expression: NonNegative = 1.0
-    skin: NonNegative = 0.10
+    skin: NonNegative = 0.16
 
 
 class Effects(Section):
@@ -109,8 +119,8 @@ class Effects(Section):
     specular: NonNegative = 0.4  # scale of the skin's, eyes' and lenses' highlights
     ambient: NonNegative = 0.015  # of a white surface
     strobe_gains: NonNegative = 0.03  # standard deviation of each flash's strength
-    falloff: NonNegative = 0.0  # distance of the flashes in mm, for light that falls off; 0: flashes at infinity
-    distance: NonNegative = 2500.0  # of the camera in mm; 0: an orthographic camera
+    falloff: Distance = 0.0  # distance of the flashes in mm, for light that falls off; 0: flashes at infinity
+    distance: Distance = 2500.0  # of the camera in mm; 0: an orthographic camera
     motion: NonNegative = 0.7  # pixels (of a 256 px frame) that the head drifts between flashes, standard deviation
     noise: NonNegative = 1.0  # scale of the sensor's shot and read noise
     quantise: bool = True  # 8-bit BMP; otherwise float EXR
@@ -137,9 +147,12 @@ class Simulate(Section):
     @field_validator("rigs")
     @classmethod
     def _distinct(cls, rigs: tuple[Rig, ...]) -> tuple[Rig, ...]:
-        names = [rig.name for rig in rigs]
+        names, flashes = [rig.name for rig in rigs], [len(rig.lights) for rig in rigs]
         if len(set(names)) < len(names):
             raise ValueError(f"two rigs have one name ({', '.join(names)}); give each its own")
+        if len(set(flashes)) > 1:
+            counts = ", ".join(f"{name} {n}" for name, n in zip(names, flashes, strict=True))
+            raise ValueError(f"the rigs have unlike numbers of flashes ({counts}); sessions must agree in their frames")
         return rigs
 
 
@@ -401,19 +414,11 @@ def load(path: str | Path = "params.yaml") -> Params:
     UserError
         One line that names the file, the key, its value and what is valid.
     """
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: run this in a workspace (a folder with dvc.yaml and params.yaml)"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
+    if values is None:
+        raise UserError(f"{path} is empty: it must hold sections such as `crop:`")
     if not isinstance(values, dict):
-        raise UserError(f"{path} must hold sections such as `crop:`, and holds {type(values).__name__}")
+        raise UserError(f"{path} must hold sections such as `crop:`, and is {kind_of(values)}")
     try:
         return Params.model_validate(values)
     except ValidationError as error:

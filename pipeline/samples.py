@@ -146,6 +146,9 @@ class FaceStore:
         return np.concatenate(each, axis=1)  # every photograph prepared by itself
 
 
+ReadToFit = tuple[tuple[Samples, Samples], tuple[FaceStore, FaceStore]]
+
+
 def read_to_fit(
     modalities: Sequence[str],
     *,
@@ -155,7 +158,7 @@ def read_to_fit(
     attributes: Sequence[str],
     vocabulary: str,
     redraw: bool = False,
-) -> tuple[tuple[Samples, Samples], tuple[FaceStore, FaceStore]]:
+) -> ReadToFit:
     """Training and validation samples, and the faces of both in some modalities.
 
     With ``redraw``, training sees another photograph of a session as its `frame` each time; validation the packed one.

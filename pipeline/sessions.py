@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.attributes import MISSING
+from pipeline.errors import UserError
 from pipeline.tables import read_parquet, write_parquet
 
 
@@ -91,8 +92,31 @@ def read_sessions(path: str | Path = "data/sessions.parquet") -> list[Session]:
     Raises
     ------
     UserError
-        There is no such file, or it is not a table of sessions.
+        There is no such file, it is not a table of sessions, or an id could lead out of the folder of the results.
     """
     columns = [f.name for f in fields(Session)]
     table = read_parquet(path, made_by="ingest", columns=columns)[columns]
-    return [Session.from_row(row) for row in table.sort_values("id").to_dict("records")]  # type: ignore[arg-type]
+    try:
+        read = [Session.from_row(row) for row in table.sort_values("id").to_dict("records")]  # type: ignore[arg-type]
+        fault = next((fault for session in read if (fault := _fault(session))), "")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a table of sessions: run `psface ingest` again") from error
+    if not fault and len({session.id for session in read}) < len(read):
+        fault = "two sessions share their id"
+    if fault:
+        raise UserError(f"{path}: {fault}: run `psface ingest` again")
+    return read
+
+
+def _fault(session: Session) -> str:
+    """What is wrong with a row; an id is a path of two names, since results are written under it."""
+    names = (session.subject, session.session)
+    if session.id != "/".join(names) or any(not n or n in (".", "..") or "/" in n or "\0" in n for n in names):
+        return f"session `{session.id}` is not named <subject>/<session>"
+    if not len(session.frames) == len(session.lights) == len(session.strengths):
+        return f"session `{session.id}` has other than one light and one strength a frame"
+    if not (
+        np.isfinite(session.lights).all() and np.isfinite(session.strengths).all() and (session.strengths > 0).all()
+    ):
+        return f"session `{session.id}` has lights or strengths that are no numbers"
+    return ""

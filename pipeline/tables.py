@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -14,21 +16,52 @@ from pipeline.errors import UserError
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Call ``write(beside)`` on a name beside ``path``, then rename it into place."""
+    """Call ``write(beside)`` on a name beside ``path``, then rename it into place.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the place cannot be written to; it names ``path``.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         write(beside)
         os.replace(beside, path)
+    except OSError as error:
+        raise _named(error, path) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
     return path
 
 
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the name that the user knows, and the reason in the system's words."""
+    known = error.errno or next((n for n in (errno.ENOSPC, errno.EROFS) if os.strerror(n) in str(error)), errno.EIO)
+    return OSError(known, os.strerror(known), str(path))
+
+
+def read_text(path: str | Path, *, most: int = 1 << 26, errors: str = "strict") -> str:
+    """A small text in UTF-8, with or without a byte-order mark; ``errors`` as `bytes.decode` takes it.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is larger than ``most`` bytes.
+    UnicodeDecodeError
+        It is not UTF-8.
+    """
+    path = Path(path)
+    if path.stat().st_size > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return path.read_text(encoding="utf-8-sig", errors=errors)
+
+
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text with ``\\n`` line ends."""
-    return write_atomic(path, lambda p: p.write_text(text, encoding="utf-8", newline="\n"))
+    """Write UTF-8 text with ``\\n`` line ends; half characters, as a name that is not UTF-8 has them, are spelt out."""
+    return write_atomic(path, lambda p: p.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"))
 
 
 def write_json(path: str | Path, value: Any) -> Path:

@@ -7,20 +7,26 @@ with another key starts afresh and clears what went stale.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from pipeline.errors import PsfaceError
 
 ROOT = Path(".psface")
+DONE = "done"
+ORPHAN = "DVC was killed meanwhile"
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def key_of(*parts: Any) -> str:
@@ -68,8 +74,47 @@ def _describe(part: Any) -> bytes:
     return json.dumps(part, sort_keys=True, default=str).encode()
 
 
+@contextmanager
+def hold(name: str) -> Iterator[Path]:
+    """Hold a stage of this workspace (``"crop"``, ``"train/albedo"``), and give its folder below `.psface/`.
+
+    Raises
+    ------
+    PsfaceError
+        Another process holds it.
+    """
+    home = ROOT / name
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / "lock", "a+") as lock:  # the system lets go of it when its holder dies, however it dies
+        if not _lock(lock):
+            lock.seek(0)
+            holder, command = lock.read().strip() or "unknown", name.replace("/", " ")
+            raise PsfaceError(f"`psface {command}` is already running here (process {holder}): wait for it or end it")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield home
+
+
+def alone(stage: str, item: str | None = None) -> Callable[[Command], Command]:
+    """Decorate a command that keeps nothing in progress, so that it holds its stage; ``item`` names its argument."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(**arguments: Any) -> Any:
+            with hold(stage if item is None else f"{stage}/{arguments[item]}"):
+                return command(**arguments)
+
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
 class StageWork:
     """The place of one stage's work in progress, held by one process at a time.
+
+    Run by hand, it is cleared when the work is done. Run by DVC, it is kept until DVC has recorded the results: where
+    DVC was killed before that, it empties the stage's outs and runs the stage again, which then has nothing to do.
 
     Parameters
     ----------
@@ -88,69 +133,118 @@ class StageWork:
         self.name = name
         self.home = ROOT / name
         self.dir = self.home / key
-        self._lock: IO[str] | None = None
+        self.kept = "DVC_STAGE" in os.environ
+        self._parent = os.getppid()
+        self._held = ExitStack()
 
     def __enter__(self) -> StageWork:
-        self.home.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.home / "lock", "a+")  # held open until __exit__
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise PsfaceError(
-                f"`psface {self.name}` is already running here (process {holder}): wait for it or end it"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        self._held.enter_context(hold(self.name))
+        if _recorded(self.home):
+            shutil.rmtree(self.dir, ignore_errors=True)  # the same work once more: asked for by force
+        (self.home / DONE).unlink(missing_ok=True)
         for other in self.home.iterdir():
             if other.is_dir() and other.name != self.dir.name and _is_key(other.name):
                 shutil.rmtree(other)
+        _clear_recorded()
         self.dir.mkdir(exist_ok=True)
+        _mend(self.dir)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if kind is None and self.kept:
+            (self.home / DONE).write_text("" if os.getppid() == self._parent else ORPHAN)
+        elif kind is None:
             shutil.rmtree(self.dir, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
+        self._held.close()
 
     def publish(self, source: str | Path, target: str | Path) -> Path:
-        """Move a finished file or folder from the scratch folder into its place, replacing what is there."""
-        target = Path(target)
+        """Move a finished file or folder from the scratch folder into its place, replacing what is there.
+
+        Under DVC the scratch folder keeps links to the same files.
+        """
+        source, target = Path(source), Path(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir() and not target.is_symlink():
-            aside = target.with_name(f".{target.name}.old")
+        aside = target.with_name(f".{target.name}.old")
+        if target.is_symlink() and target.is_dir():
+            target.unlink()  # the link goes, as a file would; what it points to is not ours
+        elif target.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
             os.replace(target, aside)
-            try:
-                _move(Path(source), target)
-            except BaseException:
+        try:
+            _place(source, target, move=not self.kept)
+        except BaseException:
+            if aside.exists():
                 os.replace(aside, target)
-                raise
-            shutil.rmtree(aside)
-        else:
-            if target.is_symlink() and target.is_dir():
-                target.unlink()  # the link goes, as a file would; what it points to is not ours
-            _move(Path(source), target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)  # also one that a killed run has left
         return target
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _recorded(home: Path) -> bool:
+    """Whether a stage finished under DVC, and DVC has written its lock file since."""
+    done, record = home / DONE, Path("dvc.lock")
+    if not (done.exists() and record.exists()) or done.read_text() == ORPHAN:
+        return False
+    return record.stat().st_mtime_ns >= done.stat().st_mtime_ns
+
+
+def _clear_recorded() -> None:
+    """Remove what other stages have kept and DVC has recorded."""
+    for done in [*ROOT.glob(f"*/{DONE}"), *ROOT.glob(f"*/*/{DONE}")]:
+        with open(done.with_name("lock"), "a+") as lock:
+            if _lock(lock) and _recorded(done.parent):
+                for kept in done.parent.iterdir():
+                    if kept.is_dir() and _is_key(kept.name):
+                        shutil.rmtree(kept)
+                done.unlink()
+
+
+def _mend(folder: Path) -> None:
+    """Remove what a kill left half-written, which has a hidden name; part files from published ones linked to them."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith("."):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        elif path.is_file() and path.stat().st_nlink > 1:
+            beside = path.with_name(f".{path.name}")
+            shutil.copyfile(path, beside)
+            os.replace(beside, path)
 
 
 def _is_key(name: str) -> bool:
     return len(name) == 16 and all(c in "0123456789abcdef" for c in name)
 
 
-def _move(source: Path, target: Path) -> None:
+def _place(source: Path, target: Path, *, move: bool) -> None:
+    beside = target.with_name(f".{target.name}.new")
+    if move:
+        try:
+            os.replace(source, target)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    shutil.rmtree(beside, ignore_errors=True)  # of a killed run
+    beside.unlink(missing_ok=True)
+    copy = shutil.copyfile if move else _link
+    if source.is_dir():
+        shutil.copytree(source, beside, copy_function=copy)
+    else:
+        copy(source, beside)
+    os.replace(beside, target)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
     try:
-        os.replace(source, target)
-    except OSError:  # another file system: copy beside the target, then rename
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        if source.is_dir():
-            shutil.copytree(source, beside)
-        else:
-            shutil.copy2(source, beside)
-        os.replace(beside, target)
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

@@ -14,6 +14,7 @@ from pipeline.params import Balance, section
 from pipeline.progress import wrote
 from pipeline.sessions import read_sessions, sessions_frame
 from pipeline.tables import read_parquet, write_csv, write_parquet
+from pipeline.work import alone
 from stages.balance.methods import balance
 from stages.balance.program import Problem
 from stages.balance.splits import roles, split_subjects
@@ -28,6 +29,7 @@ COLUMNS = ["session", "subject", "split", "keep", "weight", "role"]
 @click.option("--faces", default="data/faces/index.parquet", show_default=True, help="The table of faces.")
 @click.option("--out", default="data/splits.parquet", show_default=True, help="The splits.")
 @click.option("--summary", default="data/balance", show_default=True, help="Folder of the tables and the figure.")
+@alone("balance")
 def command(params_path: str, sessions: str, faces: str, out: str, summary: str) -> None:
     """Split the subjects and balance the training split.
 

@@ -6,53 +6,51 @@ drops a box for any overlapping one of higher confidence, even one that was itse
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 COLUMNS = 6
+BLOCK = 256  # boxes that are held against all others at once
 STRIDE, WINDOW = 2, 12  # of the proposal network, in pixels of the resized image
 
 
-def proposals(scores: np.ndarray, offsets: np.ndarray, threshold: float, scale: float, limit: int) -> np.ndarray:
-    """Boxes of one pyramid level.
+def proposals(
+    image: np.ndarray, row: np.ndarray, column: np.ndarray, offsets: np.ndarray, scores: np.ndarray, scale: float
+) -> np.ndarray:
+    """Boxes of n windows of a pyramid level.
 
     Parameters
     ----------
-    scores : (B, h, w)
-        A face's probability of each window.
-    offsets : (B, 4, h, w)
+    image, row, column : (n,) int
+        Which window.
+    offsets : (n, 4)
         x1, y1, x2, y2 of the box against its window, in window sides.
+    scores : (n,)
+        A face's probability.
     scale : float
         Of the level against the image.
-    limit : int
-        The most boxes an image keeps, those of the highest confidence.
     """
-    image, row, column = np.nonzero(scores > threshold)
-    score = scores[image, row, column].astype(float)
-    x, y = column * STRIDE + 1.0, row * STRIDE + 1.0
-    side = WINDOW - 1.0
-    dx1, dy1, dx2, dy2 = offsets[image, :, row, column].astype(float).T
-    far_x, far_y = x + side, y + side
-    corners = np.stack([x + dx1 * side, y + dy1 * side, far_x + dx2 * side, far_y + dy2 * side], axis=1) / scale
-    return most_confident(np.column_stack([image, corners, score]), limit)
+    x, y, side = column * STRIDE + 1.0, row * STRIDE + 1.0, WINDOW - 1.0
+    windows = np.stack([x, y, x + side, y + side], axis=1)
+    return np.column_stack([image, (windows + offsets * side) / scale, scores])
 
 
 def most_confident(boxes: np.ndarray, limit: int) -> np.ndarray:
     """The boxes sorted by image, then by falling confidence, at most ``limit`` an image."""
     boxes = boxes[np.lexsort((-boxes[:, 5], boxes[:, 0]))]
-    _, first, inverse = np.unique(boxes[:, 0], return_index=True, return_inverse=True)
-    return boxes[np.arange(len(boxes)) - first[inverse] < limit] if len(boxes) else boxes
+    rank = np.arange(len(boxes)) - np.searchsorted(boxes[:, 0], boxes[:, 0])
+    return boxes[rank < limit]
 
 
-def overlap(corners: np.ndarray, over: Literal["union", "smaller"]) -> np.ndarray:
-    """Intersections of boxes (n, 4) over their union, or over the smaller of the two areas; (n, n)."""
-    x1, y1, x2, y2 = corners.T
-    area = (x2 - x1) * (y2 - y1)
-    width = np.minimum.outer(x2, x2) - np.maximum.outer(x1, x1)
-    height = np.minimum.outer(y2, y2) - np.maximum.outer(y1, y1)
-    common = np.clip(width, 0, None) * np.clip(height, 0, None)
-    base = np.add.outer(area, area) - common if over == "union" else np.minimum.outer(area, area)
+def overlap(some: np.ndarray, others: np.ndarray, over: Literal["union", "smaller"]) -> np.ndarray:
+    """Intersections of boxes (n, 4) and (m, 4) over their union, or over the smaller of the two areas; (n, m)."""
+    (x1, y1, x2, y2), (u1, v1, u2, v2) = some.T[:, :, None], others.T
+    area, their_area = (x2 - x1) * (y2 - y1), (u2 - u1) * (v2 - v1)
+    width, height = np.minimum(x2, u2) - np.maximum(x1, u1), np.minimum(y2, v2) - np.maximum(y1, v1)
+    common = np.maximum(width, 0) * np.maximum(height, 0)
+    base = area + their_area - common if over == "union" else np.minimum(area, their_area)
     return np.divide(common, base, out=np.zeros_like(common), where=base > 0)
 
 
@@ -62,12 +60,13 @@ def suppress(boxes: np.ndarray, threshold: float, over: Literal["union", "smalle
     Further columns travel with their rows.
     """
     boxes = most_confident(boxes, len(boxes))
-    kept = [boxes[:0]]
-    for image in np.unique(boxes[:, 0]):
-        own = boxes[boxes[:, 0] == image]
-        covered = np.triu(overlap(own[:, 1:5], over) > threshold, k=1).any(axis=0)
-        kept.append(own[~covered])
-    return np.concatenate(kept)
+    covered = np.zeros(len(boxes), dtype=bool)
+    bounds = np.flatnonzero(np.diff(boxes[:, 0], prepend=-1, append=np.inf))  # where each image's boxes begin
+    for first, end in pairwise(bounds):
+        for start in range(first, end, BLOCK):  # each block against what is less confident
+            later = overlap(boxes[start : min(start + BLOCK, end), 1:5], boxes[start:end, 1:5], over) > threshold
+            covered[start:end] |= np.triu(later, k=1).any(axis=0)
+    return boxes[~covered]
 
 
 def squared(boxes: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.options import jobs_option
+from pipeline.parallel import Jobs
 from pipeline.params import Crop, section
 from pipeline.progress import wrote
 from pipeline.sessions import read_sessions
@@ -23,8 +25,8 @@ CODE = ("stages.crop", "models.mtcnn", "pipeline.geometry", "pipeline.images")
 @click.option("--maps", default="data/maps", show_default=True, help="The folder of the maps.")
 @click.option("--out", default="data/faces", show_default=True, help="The folder of the packed faces.")
 @click.option("--device", default="cpu", show_default=True, help="Where the detector runs, as torch names it.")
-@click.option("--jobs", default=-1, show_default=True, help="Processes; -1 for all cores.")
-def command(params_path: str, sessions: str, maps: str, out: str, device: str, jobs: int) -> None:
+@jobs_option()
+def command(params_path: str, sessions: str, maps: str, out: str, device: str, jobs: Jobs) -> None:
     """Find, align and pack the faces of all maps.
 
     The face of each session is found on the mean of its frames; all its maps are warped by one transform onto five

@@ -3,8 +3,8 @@
 The three networks of `models/mtcnn.py` in their cascade: proposals over an image pyramid, refinement, output. Given
 the same image it finds what the `mtcnn` package's TensorFlow code finds (tests/data/mtcnn_reference.json), so its
 steps are kept: levels by exact area averaging to truncated sizes, patches by bilinear sampling, mid-grey outside the
-image. What differs: images of a size run together, and the number of candidates is bounded, so memory does not grow
-with the picture's content.
+image. What differs: images of a size run together, and the number of candidates and the rows of a level that are
+looked at together are bounded, so memory does not grow with the number of images or with what they show.
 
 References
 ----------
@@ -15,20 +15,24 @@ Zhang et al., Joint face detection and alignment using multitask cascaded convol
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages.crop import boxes as bx
 from stages.crop.weights import load_networks
 
 PYRAMID_STEP = 0.709
-MAX_PROPOSALS = 1000  # of an image, at a level and after all levels
-MAX_PIXELS = 1 << 23  # of the images that run together
-MAX_PATCHES = 512  # that run together through a network
+SMALLEST_LEVEL = bx.WINDOW * 0.6 / PYRAMID_STEP**1.5  # shorter side, before it is cut to whole pixels: the package's
+MAX_PROPOSALS = 1000  # of a level; of an image, where it has no more than a million pixels
+MAX_PIXELS = 1 << 21  # of the images, or of a level's rows, that run together
+MAX_PATCHES = 256  # that run together through a network
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,20 @@ class Face:
     def area(self) -> float:
         """Of the box, in pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Its many small steps wait for each other's threads longer than these save; and what is found is always the same.
+
+    The last bits of a sum depend on how many threads share it.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Detector:
@@ -86,28 +104,31 @@ class Detector:
         """
         found: list[list[Face]] = [[] for _ in images]
         by_shape: dict[tuple[int, ...], list[int]] = {}
-        for i, image in enumerate(images):
+        for image in images:
             if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
                 raise ValueError(f"an image is (H, W) or (H, W, 3), got {image.shape}")
+        plain = [_plain(image) for image in images]
+        for i, image in enumerate(plain):
             by_shape.setdefault(image.shape, []).append(i)
         for shape, members in by_shape.items():
-            together = max(1, MAX_PIXELS // math.prod(shape))
+            together = max(1, MAX_PIXELS // math.prod(shape[:2]))
             for start in range(0, len(members), together):
                 chosen = members[start : start + together]
-                for i, faces in zip(chosen, self._detect([images[i] for i in chosen]), strict=True):
+                for i, faces in zip(chosen, self._detect([plain[i] for i in chosen]), strict=True):
                     found[i] = faces
         return found
 
     @torch.inference_mode()
+    @_one_thread()
     def _detect(self, images: list[np.ndarray]) -> list[list[Face]]:
         """Faces of images of one shape."""
-        stack = torch.from_numpy(np.stack(images).astype(np.float32)).to(self.device)
-        stack = stack[:, None] if stack.ndim == 3 else stack.permute(0, 3, 1, 2)
-        stack = ((stack - 127.5) / 128).contiguous()  # (B, 1 or 3, H, W)
-        boxes = bx.squared(self._propose(stack))
+        height, width = images[0].shape[:2]
+        normal = [_normalised(image) for image in images]
+        limit = MAX_PROPOSALS * max(1, height * width // 1_000_000)
+        boxes = bx.squared(self._propose(normal, limit))
+        stack = [torch.from_numpy(n).to(self.device).movedim(-1, 0) for n in normal]  # each (C, H, W)
         boxes = bx.squared(self._refine(stack, boxes))
         rows = self._output(stack, boxes)
-        height, width = stack.shape[2:]
         rows[:, [1, 3]] = rows[:, [1, 3]].clip(0, width - 1)
         rows[:, [2, 4]] = rows[:, [2, 4]].clip(0, height - 1)
         faces: list[list[Face]] = [[] for _ in images]
@@ -115,92 +136,111 @@ class Detector:
             faces[int(row[0])].append(Face(row[1:5], float(row[5]), np.stack([row[6:11], row[11:16]], axis=1)))
         return faces
 
-    def _propose(self, stack: Tensor) -> np.ndarray:
-        height, width = stack.shape[2:]
+    def _propose(self, images: list[np.ndarray], limit: int) -> np.ndarray:
+        """Boxes of images (H, W, C) of one shape, at most ``limit`` each."""
         found = [np.empty((0, bx.COLUMNS))]
-        scale = bx.WINDOW / self.min_face
-        while int(min(height, width) * scale) >= bx.WINDOW:
-            level = area_resize(stack, int(height * scale), int(width * scale))
-            offsets, scores = self.pnet(level.expand(-1, 3, -1, -1))
-            boxes = bx.proposals(scores.cpu().numpy(), offsets.cpu().numpy(), self.thresholds[0], scale, MAX_PROPOSALS)
-            found.append(bx.suppress(boxes, 0.5))
-            scale *= PYRAMID_STEP
-        return bx.most_confident(bx.suppress(np.concatenate(found), 0.7), MAX_PROPOSALS)
+        for scale in scales(images[0].shape, self.min_face):
+            level = torch.from_numpy(np.stack([area_resize(image, scale) for image in images])).to(self.device)
+            parts = [self._windows(rows, scale, first) for first, rows in _strips(level.movedim(-1, 1))]
+            found.append(bx.suppress(bx.most_confident(np.concatenate(parts), limit), 0.5))
+        return bx.most_confident(bx.suppress(np.concatenate(found), 0.7), limit)
 
-    def _refine(self, stack: Tensor, boxes: np.ndarray) -> np.ndarray:
+    def _windows(self, level: Tensor, scale: float, first: int) -> np.ndarray:
+        """Boxes of a strip of a level (B, C, h, w) whose windows begin at row ``first``."""
+        features, scores = self.pnet(level)
+        sure = scores > self.thresholds[0]
+        image, row, column = sure.nonzero().cpu().numpy().T
+        offsets = self.pnet.offsets(features[sure]).cpu().numpy().astype(float)
+        return bx.proposals(image, row + first, column, offsets, scores[sure].cpu().numpy(), scale)
+
+    def _refine(self, stack: list[Tensor], boxes: np.ndarray) -> np.ndarray:
         parts = [boxes[:0]]
         for part in _parts(boxes):
-            offsets, scores = self.rnet(patches(stack, part, 24).expand(-1, 3, -1, -1))
+            offsets, scores = self.rnet(patches(stack, part, 24))
             parts.append(bx.refined(part, offsets.cpu().numpy(), scores.cpu().numpy()))
         boxes = np.concatenate(parts)
         return bx.suppress(boxes[boxes[:, 5] > self.thresholds[1]], 0.7)
 
-    def _output(self, stack: Tensor, boxes: np.ndarray) -> np.ndarray:
+    def _output(self, stack: list[Tensor], boxes: np.ndarray) -> np.ndarray:
         """(n, 16) rows: a box's columns, then its landmarks x1..x5, y1..y5."""
         parts = [np.empty((0, bx.COLUMNS + 10))]
         for part in _parts(boxes):
-            offsets, shares, scores = self.onet(patches(stack, part, 48).expand(-1, 3, -1, -1))
+            offsets, shares, scores = self.onet(patches(stack, part, 48))
             moved = bx.refined(part, offsets.cpu().numpy(), scores.cpu().numpy())
             parts.append(np.hstack([moved, bx.landmarks_in(part, shares.cpu().numpy())]))
         rows = np.concatenate(parts)
         return bx.suppress(rows[rows[:, 5] > self.thresholds[2]], 0.7, over="smaller")
 
 
+def _plain(image: np.ndarray) -> np.ndarray:
+    """The image; (H, W) where three equal channels only repeat a grey one."""
+    if image.ndim == 3 and all(np.array_equal(image[..., 0], image[..., c]) for c in (1, 2)):
+        return image[..., 0]
+    return image
+
+
+def _normalised(image: np.ndarray) -> np.ndarray:
+    """(H, W, C) float32, what the networks were trained on."""
+    values = np.array(image, dtype=np.float32, order="C").reshape(*image.shape[:2], -1)
+    values -= 127.5
+    values *= 1 / 128
+    return values
+
+
 def _parts(boxes: np.ndarray) -> list[np.ndarray]:
     return [boxes[i : i + MAX_PATCHES] for i in range(0, len(boxes), MAX_PATCHES)]
 
 
-def area_resize(stack: Tensor, height: int, width: int) -> Tensor:
-    """Images (B, C, H, W) made smaller, each pixel the exact mean of the area under it."""
-    return _shrink(_shrink(stack, height, 2), width, 3)
+def scales(shape: tuple[int, ...], min_face: int) -> Iterator[float]:
+    """Of the pyramid's levels against an image of a shape, falling."""
+    scale = bx.WINDOW / min_face
+    while min(shape[:2]) * scale >= SMALLEST_LEVEL:
+        yield scale
+        scale *= PYRAMID_STEP
 
 
-def _shrink(stack: Tensor, length: int, axis: int) -> Tensor:
-    factor = stack.shape[axis] / length
-    start = np.arange(length) * factor
-    index = np.floor(start)[:, None].astype(np.int64) + np.arange(math.ceil(factor) + 1)  # (length, taps)
-    weight = np.minimum(index + 1, (start + factor)[:, None]) - np.maximum(index, start[:, None])
-    shares = torch.from_numpy((weight.clip(0) / factor).astype(np.float32)).to(stack.device)
-    places = torch.from_numpy(index.clip(max=stack.shape[axis] - 1)).to(stack.device)
-    shape = [1, 1, 1, 1]
-    shape[axis] = length
-    total = stack.index_select(axis, places[:, 0]) * shares[:, 0].view(shape)
-    for tap in range(1, index.shape[1]):
-        total = total + stack.index_select(axis, places[:, tap]) * shares[:, tap].view(shape)
-    return total
+def area_resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """An image (H, W, C) float32 made smaller, each pixel the exact mean of the area under it."""
+    height, width = (int(side * scale) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
 
 
-def patches(stack: Tensor, boxes: np.ndarray, size: int) -> Tensor:
-    """Boxes cut out of images (B, C, H, W) and resized, (n, C, size, size); 0, which is mid-grey, outside the image.
+def _strips(level: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """A level (B, C, h, w) in overlapping strips, each with the number of its first row of windows.
+
+    What the proposal network finds in them is what it finds in the whole: a strip of n rows of windows has the
+    n * 2 + 10 rows of pixels that those see, the last all that are left.
+    """
+    count = (level.shape[2] - bx.WINDOW + 1) // bx.STRIDE + 1
+    together = max(1, MAX_PIXELS // (level.shape[0] * level.shape[3] * bx.STRIDE))
+    for first in range(0, count, together):
+        end = None if first + together >= count else (first + together) * bx.STRIDE + bx.WINDOW - bx.STRIDE
+        yield first, level[:, :, first * bx.STRIDE : end]
+
+
+def patches(stack: Sequence[Tensor], boxes: np.ndarray, size: int) -> Tensor:
+    """Boxes cut out of images, each (C, H, W), and resized, (n, C, size, size); 0, mid-grey, outside the image.
 
     Bilinear between corner pixels, as TensorFlow's ``crop_and_resize``, for boxes given as shares of the image's sides.
+    Boxes are sorted by image.
     """
-    channels, height, width = stack.shape[1:]
-    y0, y1, wy, y_in = _samples(boxes[:, 2], boxes[:, 4], height, size)
-    x0, x1, wx, x_in = _samples(boxes[:, 1], boxes[:, 3], width, size)
-    image = boxes[:, 0].astype(np.int64)[:, None]
-    to = stack.device
-    rows = stack.permute(0, 2, 3, 1).reshape(-1, channels)  # (B H W, C)
-    down, across = torch.from_numpy(wy[:, :, None, None]).to(to), torch.from_numpy(wx[:, None, :, None]).to(to)
-
-    def at(y: np.ndarray, x: np.ndarray) -> Tensor:
-        flat = ((image * height + y) * width)[:, :, None] + x[:, None, :]  # (n, size, size)
-        return rows[torch.from_numpy(flat).to(to)]
-
-    top = at(y0, x0) * (1 - across) + at(y0, x1) * across
-    bottom = at(y1, x0) * (1 - across) + at(y1, x1) * across
-    inside = torch.from_numpy(y_in[:, :, None, None] & x_in[:, None, :, None]).to(to)
-    return torch.where(inside, top * (1 - down) + bottom * down, 0).permute(0, 3, 1, 2)
+    channels, height, width = stack[0].shape
+    y, y_inside = _samples(boxes[:, 2], boxes[:, 4], height, size)
+    x, x_inside = _samples(boxes[:, 1], boxes[:, 3], width, size)
+    where = np.stack(np.broadcast_arrays(x[:, None, :], y[:, :, None]), axis=-1).astype(np.float32)
+    inside = (y_inside[:, :, None] & x_inside[:, None, :]).astype(np.float32)
+    grid, device = torch.from_numpy(where), stack[0].device
+    cut = []
+    for image in np.unique(boxes[:, 0]):
+        own = torch.from_numpy(boxes[:, 0] == image)
+        places = grid[own].reshape(1, -1, size, 2).to(device)
+        sampled = F.grid_sample(stack[int(image)][None], places, padding_mode="border", align_corners=True)
+        cut.append(sampled.view(channels, -1, size, size).transpose(0, 1))
+    return torch.cat(cut) * torch.from_numpy(inside)[:, None].to(device)
 
 
-def _samples(
-    low: np.ndarray, high: np.ndarray, length: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Along one axis of each box: neighbours below and above (n, size), the weight of the upper one, what is inside."""
+def _samples(low: np.ndarray, high: np.ndarray, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Along one axis of each box, (n, size): places from -1, the first pixel, to 1, the last; what is inside."""
     share = np.arange(size) / (size - 1)
-    place = (low[:, None] + (high - low)[:, None] * share) * ((length - 1) / length)
-    below = np.floor(place)
-    inside = (place >= 0) & (place <= length - 1)
-    first = below.clip(0, length - 1).astype(np.int64)
-    second = np.ceil(place).clip(0, length - 1).astype(np.int64)
-    return first, second, (place - below).astype(np.float32), inside
+    place = (low[:, None] + (high - low)[:, None] * share) * (2 / length) - 1
+    return place, (place >= -1) & (place <= 1)

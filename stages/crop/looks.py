@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.geometry import mirror_landmarks
-from stages.crop.detector import Detector, Face
+
+if TYPE_CHECKING:
+    from stages.crop.detector import Face
 
 LEAST_VIEWS = 3  # that must agree: a look and its mirror image can share a false alarm
 AGREEMENT = 0.15  # of the eye distance: mean distance of a view's landmarks from the median's
@@ -107,6 +110,8 @@ def _detect(
     images: Sequence[np.ndarray], shown: dict[int, list[tuple[np.ndarray, int]]], min_face: float, device: str
 ) -> dict[int, list[list[Face]]]:
     """Faces in each view of the images by number; images of one size run together."""
+    from stages.crop.detector import Detector  # and torch with it: only the processes that look wait for it
+
     by_side: dict[int, list[int]] = {}
     for i in shown:
         by_side.setdefault(max(20, round(min_face * min(images[i].shape))), []).append(i)

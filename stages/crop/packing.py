@@ -6,6 +6,7 @@ Work in progress survives a kill: `sightings.jsonl` holds a line a session that 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.faces import MODALITIES
 from pipeline.geometry import scale_of
 from pipeline.maps import read_maps
-from pipeline.parallel import imap_sessions
+from pipeline.parallel import Jobs, imap_sessions
 from pipeline.params import Crop
 from pipeline.sessions import Session
 from pipeline.tables import write_parquet
@@ -41,7 +41,7 @@ class Job:
 
 
 def pack_faces(
-    sessions: Sequence[Session], maps: Path, work: Path, params: Crop, *, jobs: int, device: str = "cpu"
+    sessions: Sequence[Session], maps: Path, work: Path, params: Crop, *, jobs: Jobs, device: str = "cpu"
 ) -> pd.DataFrame:
     """Find, align and pack the faces of all sessions that have maps.
 
@@ -60,20 +60,20 @@ def pack_faces(
     Raises
     ------
     UserError
-        No session has maps, or sessions differ in their number of frames.
+        No session has maps.
     PsfaceError
         No face was found at all.
     """
     ready = [s for s in sessions if maps_path(maps, s.id).is_file()]
     if not ready:
         raise UserError(f"none of {len(sessions)} sessions has maps in {maps}: run `psface reconstruct` first")
-    count = frame_count(ready)
-    seen = look_at(ready, work / "sightings.jsonl", params, jobs=jobs, device=device)
+    ready, unlike = alike(ready)
+    seen = look_at(ready, work / "sightings.jsonl", params, jobs=jobs, device=device) | unlike
     found = [s for s in ready if seen[s.id].landmarks is not None]
     tasks = [Job(s, np.asarray(seen[s.id].landmarks), row) for row, s in enumerate(found)]
     faces = work / "faces"
     faces.mkdir(exist_ok=True)
-    _create(faces, len(tasks), count, params.size)
+    _create(faces, len(tasks), len(ready[0].frames), params.size)
     cut = partial(_cut_into, maps=maps, faces=faces, params=params)
     results = list(imap_sessions(cut, tasks, jobs=jobs, label="crop: cutting faces"))
     failed = {t.session.id: str(r) for t, r in zip(tasks, results, strict=True) if isinstance(r, Rejected)}
@@ -87,25 +87,23 @@ def pack_faces(
     return index
 
 
-def frame_count(sessions: Sequence[Session]) -> int:
-    """How many frames each session has.
+def alike(sessions: Sequence[Session]) -> tuple[list[Session], dict[str, Sighting]]:
+    """The sessions of the commonest number of frames, and why each of the others, by id, cannot be packed with them.
 
-    Raises
-    ------
-    UserError
-        They differ, and cannot be the channels of one array.
+    Frames are the channels of one array. Where two numbers are as common, the larger counts.
     """
     counts = Counter(len(s.frames) for s in sessions)
-    usual = counts.most_common(1)[0][0]
-    odd = [f"{s.id} ({len(s.frames)})" for s in sessions if len(s.frames) != usual]
-    if odd:
-        named = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
-        raise UserError(f"sessions must agree in their number of frames: most have {usual}, but not {named}")
-    return usual
+    usual = max(counts, key=lambda count: (counts[count], count))
+    others = {
+        s.id: Sighting(None, 0.0, 0, f"{len(s.frames)} frames, the others have {usual}")
+        for s in sessions
+        if len(s.frames) != usual
+    }
+    return [s for s in sessions if s.id not in others], others
 
 
 def look_at(
-    sessions: Sequence[Session], path: Path, params: Crop, *, jobs: int, device: str = "cpu"
+    sessions: Sequence[Session], path: Path, params: Crop, *, jobs: Jobs, device: str = "cpu"
 ) -> dict[str, Sighting]:
     """What was seen of each session by id; what an interrupted run has seen is read from ``path``."""
     seen = dict(_read_sightings(path))
@@ -125,7 +123,7 @@ def look_at(
 
 
 def _look(batch: Sequence[Session], *, params: Crop, device: str) -> list[Sighting]:
-    """Look at a batch, on one thread: the last bits of a sum depend on how many share it."""
+    """Look at a batch."""
     images: dict[int, np.ndarray] = {}
     sightings: dict[int, Sighting] = {}
     for i, session in enumerate(batch):
@@ -133,18 +131,13 @@ def _look(batch: Sequence[Session], *, params: Crop, device: str) -> list[Sighti
             images[i] = read_frames(session).mean(axis=0)
         except Rejected as reason:
             sightings[i] = Sighting(None, 0.0, 0, str(reason))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found = find_faces(
-            list(images.values()),
-            border=params.border,
-            min_face=params.min_face,
-            confidence=params.confidence,
-            device=device,
-        )
-    finally:
-        torch.set_num_threads(threads)
+    found = find_faces(
+        list(images.values()),
+        border=params.border,
+        min_face=params.min_face,
+        confidence=params.confidence,
+        device=device,
+    )
     sightings |= dict(zip(images, found, strict=True))
     return [sightings[i] for i in range(len(batch))]
 
@@ -169,8 +162,19 @@ def _create(faces: Path, rows: int, frames: int, size: int) -> None:
     channels = {"normal": 3, "frames": frames}
     for name in MODALITIES:
         shape = (rows, size, size, channels.get(name, 1))
-        np.lib.format.open_memmap(faces / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape)
-    np.lib.format.open_memmap(faces / "mask.npy", mode="w+", dtype=np.uint8, shape=(rows, size, size))
+        _open_new(faces / f"{name}.npy", np.float16, shape)
+    _open_new(faces / "mask.npy", np.uint8, (rows, size, size))
+
+
+def _open_new(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A new array, memory-mapped, its room on the disk taken: to write into a map on a full disk ends the process."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    return array
 
 
 def _cut_into(job: Job, *, maps: Path, faces: Path, params: Crop) -> None:
@@ -195,7 +199,7 @@ def _keep(faces: Path, tasks: list[Job], rows: int) -> list[Job]:
             path = faces / f"{name}.npy"
             whole = np.load(path, mmap_mode="r")
             beside = path.with_suffix(".part")
-            kept = np.lib.format.open_memmap(beside, mode="w+", dtype=whole.dtype, shape=(len(tasks), *whole.shape[1:]))
+            kept = _open_new(beside, whole.dtype.type, (len(tasks), *whole.shape[1:]))
             for row, task in enumerate(tasks):
                 kept[row] = whole[task.row]
             kept.flush()

@@ -39,6 +39,9 @@ def load_networks(device: str = "cpu") -> tuple[PNet, RNet, ONet]:
         name = type(network).__name__.lower()
         network.load_state_dict(_to_torch(_read(name), network, name))
         network.eval().requires_grad_(False).to(where)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):  # a CPU is twice as fast with the channels of a pixel side by side
+                layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return networks
 
 

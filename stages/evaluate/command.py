@@ -14,6 +14,7 @@ from pipeline.params import Evaluate, section
 from pipeline.progress import wrote
 from pipeline.tables import write_atomic, write_csv, write_json
 from pipeline.verification import resample
+from pipeline.work import alone
 from stages.evaluate.attributes import attribute_scores, class_counts
 from stages.evaluate.curves import cmc_table, draw_cmc, draw_roc, draw_scores, roc_table
 from stages.evaluate.scoring import Recognition, recognise, recognition_counts, recognition_metrics
@@ -32,6 +33,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--sessions", type=PATH, default="data/sessions.parquet", show_default=True, help="Table of sessions.")
 @click.option("--splits", type=PATH, default="data/splits.parquet", show_default=True, help="Table of splits.")
 @click.option("--params", type=PATH, default="params.yaml", show_default=True, help="Section `evaluate`.")
+@alone("evaluate", "run")
 def command(
     run: str, weights: Path | None, output: Path | None, faces: Path, sessions: Path, splits: Path, params: Path
 ) -> None:

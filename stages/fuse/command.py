@@ -8,6 +8,18 @@ import click
 
 from pipeline import params as parameters
 
+CODE = (
+    "models",
+    "stages.fuse",
+    "pipeline.attributes",
+    "pipeline.augment",
+    "pipeline.contract",
+    "pipeline.faces",
+    "pipeline.fitting",
+    "pipeline.samples",
+    "pipeline.verification",
+)
+
 
 @click.command()
 @click.argument("name")
@@ -29,14 +41,14 @@ def command(
     """Fuse the trained runs of two or three modalities, as `fuse.NAME` in the parameters lists them.
 
     The branches stay as they were trained. What is fitted on top of them is kept only where it raises the AUC over the
-    pairs of validation sessions.
+    pairs of validation sessions. A run that was killed goes on from the view or the epoch in hand.
     """
     settings = parameters.section(params, "fuse", parameters.Fuse, name)
 
     from pipeline.contract import load_run
     from pipeline.progress import wrote
     from pipeline.samples import read_to_fit
-    from pipeline.work import StageWork, key_of
+    from pipeline.work import StageWork, key_of, source
     from stages.fuse.fit import Fuser
 
     trained = {modality: load_run(runs / modality / "train") for modality in settings.modalities}
@@ -50,8 +62,10 @@ def command(
         vocabulary=contract.vocabulary,
     )
     target = output or runs / name / "train"
-    with StageWork(f"fuse/{name}", key=key_of(name, settings, str(target))) as work:  # takes seconds: nothing to resume
-        fused = Fuser(name, settings, trained, *samples, stores).fit()
+    branches = [runs / modality / "train" for modality in settings.modalities]
+    key = key_of(name, settings, faces, sessions, splits, *branches, str(target), *source(*CODE))
+    with StageWork(f"fuse/{name}", key=key) as work:
+        fused = Fuser(name, settings, trained, *samples, stores, work.dir).fit()
         fused.save(work.dir / "result")
         work.publish(work.dir / "result", target)
     wrote(target, note=f"validation AUC {fused.validation['auc']:.4f}")

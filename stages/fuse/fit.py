@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,12 @@ from pipeline.contract import Contract, Network
 from pipeline.errors import UserError
 from pipeline.faces import mirror
 from pipeline.fitting import (
+    Checkpoint,
     Fitted,
     History,
     balanced_accuracy,
     check_samples,
+    goes_on,
     learning_rate,
     make_fabric,
     norm_summary,
@@ -70,6 +73,8 @@ class Fuser:
     train, validation : Samples
     stores : pair of FaceStore
         Their faces in all modalities.
+    scratch : path
+        What the branches saw and the state of the fit are kept here, and the fit goes on from what it finds.
     """
 
     def __init__(
@@ -80,9 +85,11 @@ class Fuser:
         train: Samples,
         validation: Samples,
         stores: tuple[FaceStore, FaceStore],
+        scratch: Path,
     ) -> None:
         check_samples(train, validation)
         self.name, self.params, self.train, self.validation, self.stores = name, params, train, validation, stores
+        self.scratch, self.checkpoint = scratch, Checkpoint(scratch / "last.pt")
         self.contract = contract_of(name, {modality: contract for modality, (contract, _) in runs.items()}, stores[0])
         self.fabric = make_fabric("auto")
         with torch.random.fork_rng():
@@ -107,43 +114,88 @@ class Fuser:
     def fit(self) -> Fitted:
         """Look once, then choose gains, and fit layer and heads."""
         views, validation_views = self._look()
-        layer, aucs = self.network.layer, {}
-        aucs["concatenation"] = self._auc(validation_views, layer)
-        aucs["gains"] = self._choose_gains(validation_views, aucs["concatenation"])
-        layer.strength.zero_()  # until the trained layer proves better
-        best: dict[str, Any] = {"auc": aucs["gains"], "epoch": 0, "layer": _copy(layer)}
-        heads = {
-            name: (self._head_loss(validation_views, name), _copy(self.network.heads[name])) for name in self.labels
-        }
         optimiser = self._optimiser()
         rng = torch.Generator().manual_seed(self.params.seed + 1)
-        aucs["layer"] = 0.0
-        for epoch in track(range(1, self.params.epochs + 1), f"fuse {self.name}"):
+        state = self._resume(optimiser, rng) or self._start(validation_views)
+        layer, aucs, best, heads = self.network.layer, state["aucs"], state["best"], state["heads"]
+        for epoch in track(range(state["epoch"] + 1, self.params.epochs + 1), f"fuse {self.name}"):
             losses = self._epoch(views, optimiser, epoch, rng)
             strengths = {strength: self._auc(validation_views, layer, strength) for strength in STRENGTHS}
             strength = max(strengths, key=lambda s: strengths[s])
             aucs["layer"] = max(aucs["layer"], strengths[strength])
             if strengths[strength] > best["auc"]:
                 layer.strength.fill_(strength)
-                best = {"auc": strengths[strength], "epoch": epoch, "layer": _copy(layer)}
-            for name, (lowest, _) in heads.items():
+                best |= {"auc": strengths[strength], "epoch": epoch, "layer": _copy(layer)}
+            for name, chosen in heads.items():
                 loss = self._head_loss(validation_views, name)
-                if loss < lowest:
-                    heads[name] = (loss, _copy(self.network.heads[name]))
+                if loss < chosen["loss"]:
+                    chosen |= {"loss": loss, "head": _copy(self.network.heads[name])}
             self.history.add(epoch=epoch, **losses, validation_auc=strengths[strength], strength=strength)
+            state["epoch"] = epoch
+            if self.checkpoint.due():
+                self._save(state, optimiser, rng)
         layer.load_state_dict(best["layer"])
-        for name, (_, state) in heads.items():
-            self.network.heads[name].load_state_dict(state)
+        for name, chosen in heads.items():
+            self.network.heads[name].load_state_dict(chosen["head"])
         return self._fused(validation_views, best["epoch"], aucs)
+
+    def _start(self, views: list[Seen]) -> dict[str, Any]:
+        """The candidates before anything is trained, and the best of them."""
+        layer = self.network.layer
+        aucs = {"concatenation": self._auc(views, layer)}
+        aucs["gains"] = self._choose_gains(views, aucs["concatenation"])
+        aucs["layer"] = 0.0
+        layer.strength.zero_()  # until the trained layer proves better
+        heads = {
+            name: {"loss": self._head_loss(views, name), "head": _copy(self.network.heads[name])}
+            for name in self.labels
+        }
+        return {
+            "epoch": 0,
+            "aucs": aucs,
+            "best": {"auc": aucs["gains"], "epoch": 0, "layer": _copy(layer)},
+            "heads": heads,
+        }
+
+    def _save(self, state: dict[str, Any], optimiser: torch.optim.Optimizer, rng: torch.Generator) -> None:
+        modules = {name: module.state_dict() for name, module in self._fitted_modules().items()}
+        parts = {"state": state, "optimiser": optimiser.state_dict(), "rng": rng.get_state()}
+        self.checkpoint.write({**parts, "modules": modules, "history": self.history.rows})
+
+    def _resume(self, optimiser: torch.optim.Optimizer, rng: torch.Generator) -> dict[str, Any] | None:
+        parts = self.checkpoint.read()
+        if parts is None:
+            return None
+        for name, module in self._fitted_modules().items():
+            module.load_state_dict(parts["modules"][name])
+        optimiser.load_state_dict(parts["optimiser"])
+        rng.set_state(parts["rng"])
+        self.history = History(parts["history"])
+        state: dict[str, Any] = parts["state"]
+        goes_on(f"fuse {self.name}", state["epoch"])
+        return state
+
+    def _fitted_modules(self) -> dict[str, torch.nn.Module]:
+        return {"layer": self.network.layer, "heads": self.network.heads, "objective": self.objective}
 
     def _look(self) -> tuple[list[Seen], list[Seen]]:
         """Views of the training faces, the first as they are, others varied; validation faces, plain and mirrored."""
         rng = torch.Generator().manual_seed(self.params.seed)
         plans = [(0, "plain"), *((0, "varied") for _ in range(self.params.views - 1)), (1, "plain"), (1, "mirrored")]
         seen: list[Seen] = []
-        for which, view in track(plans, f"fuse {self.name}: looking"):
-            seen.append(self._see(self.stores[which], view, rng))
+        for number, (which, view) in enumerate(track(plans, f"fuse {self.name}: looking")):
+            seen.append(self._seen(self.scratch / f"seen-{number}.pt", self.stores[which], view, rng))
         return seen[: self.params.views], seen[self.params.views :]
+
+    def _seen(self, path: Path, store: FaceStore, view: str, rng: torch.Generator) -> Seen:
+        """One view, from the file of an interrupted run where there is one."""
+        kept = Checkpoint(path)
+        parts = kept.read()
+        if parts is None:
+            parts = asdict(self._see(store, view, rng)) | {"rng": rng.get_state()}
+            kept.write(parts)
+        rng.set_state(parts.pop("rng"))
+        return Seen(**self.fabric.to_device(parts))
 
     @torch.no_grad()
     def _see(self, store: FaceStore, view: str, rng: torch.Generator) -> Seen:

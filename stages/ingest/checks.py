@@ -18,9 +18,13 @@ def check_session(session: Session, params: Ingest) -> Session:
     Raises
     ------
     Rejected
-        A filter leaves it out, a frame is missing, empty or no image, or the frames differ in size.
+        A filter leaves it out, a frame is missing, empty, too large or no image, the frames differ in size, or a name
+        cannot be written down.
     """
     check_filters(session, params)
+    for name in (session.id, *session.frames, session.ambient or ""):
+        if not name.isprintable():  # nor can a table hold a name that is not UTF-8
+            raise Rejected(f"{name!a}: a name with characters that cannot be shown; rename it")
     sizes = [_size(frame) for frame in session.frames]
     for frame, size in zip(session.frames, sizes, strict=True):
         if size != sizes[0]:
@@ -51,8 +55,11 @@ def _size(path: str) -> tuple[int, int]:
         raise Rejected(f"{file.name} is empty (0 bytes)")
     try:
         height, width = frame_size(file)
-    except Rejected:
-        raise Rejected(f"{file.name} is not an image that can be read") from None
+    except Rejected as reason:
+        fault = str(reason).removeprefix(f"{file}: ").replace("not an image", "is not an image")
+        raise Rejected(f"{file.name} {fault}") from None
+    except OSError as error:
+        raise Rejected(f"{file.name} cannot be read ({error.strerror or error})") from error
     if height < 1 or width < 1:
         raise Rejected(f"{file.name} has no pixels ({width} x {height})")
     return height, width

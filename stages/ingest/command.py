@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from functools import partial
 from itertools import pairwise
@@ -10,22 +11,30 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from pipeline.errors import Rejected, UserError
-from pipeline.parallel import map_sessions
+from pipeline.errors import Rejected, UserError, one_line
+from pipeline.images import SUFFIXES
+from pipeline.options import jobs_option
+from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Ingest, section
 from pipeline.progress import wrote
 from pipeline.sessions import Session, write_sessions
 from pipeline.tables import write_csv
+from pipeline.work import alone
 from stages.ingest.checks import check_session
 from stages.ingest.readers import Note, Refusal, find_reader
+
+LEADING_FILE = re.compile(r"^\S+\.\w+: ")
+FRAME_NAME = re.compile(rf"\S+({'|'.join(map(re.escape, SUFFIXES))})\b|\bim\d+\b", re.IGNORECASE)
+FOLDERS = re.compile(r"\S+/(?=\S+\.(csv|m)\b)")
 
 
 @click.command("ingest")
 @click.option("--params", "params_path", default="params.yaml", show_default=True, help="The parameters.")
 @click.option("--out", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
 @click.option("--rejected", default="data/rejected.csv", show_default=True, help="What cannot be used, and why.")
-@click.option("--jobs", default=1, show_default=True, help="Processes; -1 for all cores. It reads headers alone.")
-def command(params_path: str, out: str, rejected: str, jobs: int) -> None:
+@jobs_option(1, note="It reads headers alone.")
+@alone("ingest")
+def command(params_path: str, out: str, rejected: str, jobs: Jobs) -> None:
     """Read a data set into a table of sessions.
 
     Takes `ingest.source` (photoface, yaleb or folder) from `ingest.root` and writes a row a session: its frames, which
@@ -54,7 +63,7 @@ def command(params_path: str, out: str, rejected: str, jobs: int) -> None:
     )
 
 
-def ingest(params: Ingest, *, jobs: int) -> tuple[list[Session], list[Refusal], list[str]]:
+def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal], list[str]]:
     """Read and check a data set.
 
     Returns
@@ -69,18 +78,18 @@ def ingest(params: Ingest, *, jobs: int) -> tuple[list[Session], list[Refusal], 
     Raises
     ------
     UserError
-        The root is missing, or holds no such data set; two sessions share an id.
+        The root is missing, or holds no such data set.
     """
     root = workspace_path(params.root)
     if not root.is_dir():
         raise UserError(f"{params.root}: no such folder; set ingest.root to the data set's")
     found = list(find_reader(params.source)(root, params))
     read = sorted((item for item in found if isinstance(item, Session)), key=lambda s: s.id)
-    twice = [s.id for s, following in pairwise(read) if s.id == following.id]
-    if twice:
-        raise UserError(f"{params.root}: two sessions are named {twice[0]}; rename the files of one")
+    shared = {s.id for s, following in pairwise(read) if s.id == following.id}
+    read = [s for s in read if s.id not in shared]
     notes = [item.text for item in found if isinstance(item, Note)]
     refusals = [item for item in found if isinstance(item, Refusal)]
+    refusals += [Refusal(name, "two sessions share this name; rename the files of one") for name in shared]
     checked = map_sessions(partial(check_session, params=params), read, jobs=jobs, label="ingest")
     refusals += [Refusal(s.id, str(c)) for s, c in zip(read, checked, strict=True) if isinstance(c, Rejected)]
     sessions = [c for c in checked if isinstance(c, Session)]
@@ -90,7 +99,7 @@ def ingest(params: Ingest, *, jobs: int) -> tuple[list[Session], list[Refusal], 
     )
     if dropped:
         notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
-    return sessions, sorted(refusals), notes
+    return sessions, sorted(Refusal(one_line(r.id), one_line(r.reason)) for r in refusals), notes
 
 
 def workspace_path(root: str) -> Path:
@@ -105,7 +114,22 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
+def kind_of_reason(reason: str) -> str:
+    """A reason without the names of one session's own files and what is in brackets, so that like ones count as one.
+
+    >>> kind_of_reason("im1.bmp is empty (0 bytes)"), kind_of_reason("own/ann/lights.csv: 2 lights; it takes three")
+    ('a frame is empty', '2 lights')
+    >>> kind_of_reason("filtered: quality blur (kept: ok)"), kind_of_reason("missing frame im2 (of 4)")
+    ('filtered: quality blur', 'missing frame')
+    """
+    text = LEADING_FILE.sub("", reason).split(" (")[0].split("; ")[0]
+    if not text.startswith("filtered:"):
+        text = text.split(": ")[0]
+    text = FOLDERS.sub("", FRAME_NAME.sub("a frame", text))
+    return text.replace("frame a frame", "frame").strip()
+
+
 def _why(refusals: list[Refusal]) -> str:
-    """The commonest kinds of reason, by their first words."""
-    kinds = Counter(" ".join(r.reason.split(" (")[0].split()[:4]) for r in refusals)
-    return f": {', '.join(f'{n} {kind}' for kind, n in kinds.most_common(3))}" if kinds else ""
+    """The commonest kinds of reason, with how often they come."""
+    kinds = Counter(kind_of_reason(r.reason) for r in refusals)
+    return f": {', '.join(f'{kind} ({n})' for kind, n in kinds.most_common(3))}" if kinds else ""

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.attributes import ATTRIBUTES, MISSING
-from pipeline.errors import Rejected, UserError
+from pipeline.errors import Rejected, UserError, one_line
+from pipeline.images import SUFFIXES
 from pipeline.lights import LightTable, check_lights, read_lights_csv
 from pipeline.params import Ingest
 from pipeline.sessions import Session
+from pipeline.tables import read_text
 from stages.ingest.photoface import NO_OCCLUSION, QUALITIES
 from stages.ingest.readers import Found, Note, Refusal, first_ambient, reader, rig_name, session_folders, visible
 
@@ -39,7 +41,8 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
         except (Rejected, UserError) as reason:
             yield Refusal(f"{folder.parent.name}/{folder.name}", str(reason))
     if labels.strange:
-        yield Note(f"{root / LABELS}: {len(labels.strange)} labels are unknown words, such as {labels.strange[0]}")
+        told = f"{root / LABELS}: {len(labels.strange)} labels are unknown words, such as {labels.strange[0]}"
+        yield Note(one_line(told))
 
 
 def read_session(root: Path, folder: Path, tables: dict[Path, LightTable], labels: Labels) -> Session:
@@ -58,6 +61,12 @@ def read_session(root: Path, folder: Path, tables: dict[Path, LightTable], label
     table = tables[place]
     rows = [row for row, name in enumerate(table.frames) if _belongs(place, Path(name), folder)]
     frames = [folder / Path(table.frames[row]).name for row in rows]
+    if not any(frame.is_file() for frame in frames):
+        names = [path.name for path in visible(folder) if path.suffix.lower() in SUFFIXES]
+        raise Rejected(
+            f"{place / LIGHTS} names no frame of this folder: it has {_some(table.frames)}; "
+            f"the folder has {_some(names)}"
+        )
     for frame in frames:
         if not frame.is_file():
             raise Rejected(f"missing frame {frame.name} (named in {place / LIGHTS})")
@@ -83,6 +92,10 @@ def _belongs(place: Path, name: Path, folder: Path) -> bool:
     return len(name.parts) == 1 or (place / name).parent == folder
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") if names else "none"
+
+
 @dataclass
 class Labels:
     """labels.csv: known labels by (subject, session), session "" for all of a subject's; and words not understood."""
@@ -97,22 +110,25 @@ class Labels:
         Raises
         ------
         UserError
-            It has no column ``subject``, none that is known beside it, or a column that is not.
+            It has no column ``subject``, a column that is not known, or one twice.
         """
         labels = cls()
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot be read as a table of labels") from error
-        table = csv.DictReader(lines, skipinitialspace=True)
-        columns = [name.strip() for name in table.fieldnames or ()]
+            header, *rows = csv.reader(read_text(path).splitlines() or [""], skipinitialspace=True)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(
+                f"{path}: cannot be read as a table of labels ({error}); save it as CSV in UTF-8"
+            ) from error
+        columns = [name.strip() for name in header]
+        twice = [name for name in columns if columns.count(name) > 1]
+        if twice:
+            raise UserError(f"{path}: the column {twice[0]} comes {columns.count(twice[0])} times; keep one")
         unknown = [name for name in columns if name not in ("subject", "session", *COLUMNS)]
         if "subject" not in columns or unknown:
             fault = f"unknown column {unknown[0]}" if unknown else "no column subject"
             raise UserError(f"{path}: {fault}; expected subject, session, {', '.join(COLUMNS)}")
-        for row in table:
-            cells = {str(name).strip(): (cell or "").strip() for name, cell in row.items() if isinstance(cell, str)}
-            labels._add(cells)
+        for row in filter(None, rows):
+            labels._add({name: cell.strip() for name, cell in zip(columns, row, strict=False)})
         return labels
 
     def _add(self, cells: dict[str, str]) -> None:

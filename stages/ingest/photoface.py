@@ -15,6 +15,7 @@ doi:10.1109/TIFS.2012.2224109.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,13 @@ from pipeline.lights import check_lights, from_angles
 from pipeline.maps import read_attributes
 from pipeline.params import Ingest
 from pipeline.sessions import Session
+from pipeline.tables import read_text
 from stages.ingest.readers import Found, Refusal, first_ambient, reader, rig_name, session_folders, visible
 
 FRAME = re.compile(r"im(\d+)\.(bmp|exr)", re.IGNORECASE)
-RIG = re.compile(r"^\s*%\s*rig\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+RIG = re.compile(r"^[ \t]*%[ \t]*rig[ \t]+(\S{1,80})", re.IGNORECASE | re.MULTILINE)
 QUALITIES = ("ok", "blur", "dark")
+MAX_TEXT = 1 << 16  # bytes of a LightSource.m or a metadataII.txt
 NO_OCCLUSION = ("", "-", "no", "none")
 
 
@@ -97,7 +100,8 @@ def parse_light_source(text: str) -> np.ndarray:
     >>> parse_light_source("s = [30 30 30; 0 120 240];").round(2).tolist()
     [[0.5, 0.0, 0.87], [-0.25, 0.43, 0.87], [-0.25, -0.43, 0.87]]
     """
-    code = re.sub(r"\.\.\.[^\n]*\n", " ", re.sub(r"%[^\n]*", "", text))
+    lines = [line.partition("%")[0].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+    code = "".join(line.partition("...")[0] + (" " if "..." in line else "\n") for line in lines)
     brackets = re.findall(r"\[([^\[\]]*)\]", code)
     if not brackets:
         raise Rejected("LightSource.m: no bracketed matrix of zeniths and azimuths")
@@ -109,6 +113,8 @@ def parse_light_source(text: str) -> np.ndarray:
     if table.ndim != 2 or 2 not in table.shape:
         shape = " x ".join(map(str, table.shape))
         raise Rejected(f"LightSource.m: expected a 2 x k or k x 2 matrix of zenith and azimuth, found {shape}")
+    if not (np.abs(table) <= 360).all():
+        raise Rejected("LightSource.m: angles must be finite, and at most 360 degrees in magnitude")
     zenith, azimuth = table if table.shape[0] == 2 else table.T
     if np.abs(table).max() <= 2 * np.pi + 1e-6:
         zenith, azimuth = np.rad2deg(zenith), np.rad2deg(azimuth)
@@ -131,13 +137,14 @@ def _age(truth: Path | None) -> float:
     if truth is None:
         return float(MISSING)
     try:
-        return float(read_attributes(truth).get("age", MISSING))
+        years = float(read_attributes(truth).get("age", MISSING))
     except (Rejected, ValueError):
         return float(MISSING)
+    return years if 0 <= years < math.inf else float(MISSING)
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_text(path, most=MAX_TEXT, errors="replace")
     except OSError as error:
-        raise Rejected(f"{path.name} cannot be read: {error.strerror or error}") from error
+        raise Rejected(f"{path.name} cannot be read ({error.strerror or error})") from error

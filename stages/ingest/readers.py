@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import Rejected, UserError
 from pipeline.lights import to_angles
 from pipeline.params import Ingest, nearest
 from pipeline.sessions import Session
@@ -79,8 +79,17 @@ def folders(root: Path) -> list[Path]:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; hidden entries are left out."""
-    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+    """What lies in a folder, by name; hidden entries are left out.
+
+    Raises
+    ------
+    Rejected
+        The folder cannot be looked into.
+    """
+    try:
+        return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+    except OSError as error:
+        raise Rejected(f"{folder}: cannot be looked into ({error.strerror or error})") from error
 
 
 def session_folders(root: Path, holds: str) -> list[Path]:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from pipeline.errors import PsfaceError, Rejected
 from pipeline.maps import write_maps
-from pipeline.parallel import map_sessions
+from pipeline.options import jobs_option
+from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Reconstruct, section
 from pipeline.progress import wrote
 from pipeline.sessions import Session, read_sessions
@@ -30,8 +31,8 @@ NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "s
 @click.option("--sessions", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
 @click.option("--out", default="data/maps", show_default=True, help="The folder of the maps.")
 @click.option("--quality", default="data/quality.parquet", show_default=True, help="The table of quality numbers.")
-@click.option("--jobs", default=-1, show_default=True, help="Processes; -1 for all cores.")
-def command(params_path: str, sessions: str, out: str, quality: str, jobs: int) -> None:
+@jobs_option()
+def command(params_path: str, sessions: str, out: str, quality: str, jobs: Jobs) -> None:
     """Turn each session's frames into normals, albedo and depth.
 
     Writes one OpenEXR file a session and a table that says how far each can be trusted, or why a session was rejected.
@@ -49,7 +50,21 @@ def command(params_path: str, sessions: str, out: str, quality: str, jobs: int) 
             raise PsfaceError(f"{sessions}: none of {len(rows)} sessions could be reconstructed{reason}")
         write_parquet(quality, quality_table(rows))
         work.publish(work.dir / "maps", out)
+    for note in told(rows):
+        click.echo(f"note: {note}", err=True)
     wrote(out, quality, note=f"{len(rows) - len(rejected)} sessions, {len(rejected)} rejected")
+
+
+def told(rows: list[dict[str, Any]]) -> list[str]:
+    """What a person should look at: each kind of note once, with a session that has it and how many others do."""
+    sessions: dict[str, list[str]] = {}
+    for row in rows:
+        for note in filter(None, row["notes"].split("; ")):
+            sessions.setdefault(note, []).append(row["session"])
+    return [
+        f"{having[0]}{f' and {len(having) - 1} more' if len(having) > 1 else ''}: {note}"
+        for note, having in sessions.items()
+    ]
 
 
 def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path) -> dict[str, Any]:

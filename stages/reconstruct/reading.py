@@ -38,5 +38,16 @@ def read_photographs(
         np.asarray(lights, float),
         np.asarray(strengths, float),
         None if ambient is None else read_frame(ambient),
-        None if mask is None else read_frame(mask) > 0.5,
+        None if mask is None else _read_mask(mask, images[0].shape),
     )
+
+
+def _read_mask(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) bool; an error names the file."""
+    mask = read_frame(path) > 0.5
+    if mask.shape != shape:
+        (h, w), (h0, w0) = mask.shape, shape
+        raise Rejected(f"{path}: the mask has {w}x{h} pixels, the frames have {w0}x{h0}")
+    if not mask.any():
+        raise Rejected(f"{path}: the mask is empty: nothing in it is brighter than half")
+    return mask

@@ -17,6 +17,7 @@ from stages.reconstruct.quality import Quality, measure
 from stages.reconstruct.registration import register, shifted
 from stages.reconstruct.solver import Solution, solve, split
 
+LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
 
 
@@ -62,12 +63,15 @@ def reconstruct(photographs: Photographs, settings: Reconstruct) -> tuple[Maps, 
     mask = foreground(flash, level=settings.mask_level) if checked.mask is None else checked.mask
     if not mask.any():
         raise Rejected("the mask is empty")
-    samples = flash[:, mask]
+    samples, saturated = flash[:, mask], raw[:, mask] >= settings.saturation
+    measured = float(((~saturated).sum(axis=0) >= 3).mean())
+    if measured < LEAST_MEASURED:
+        raise Rejected(f"overexposed: {1 - measured:.0%} of the face has fewer than three samples below saturation")
     solution = solve(
         samples,
         lights,
         strengths,
-        saturated=raw[:, mask] >= settings.saturation,
+        saturated=saturated,
         shadow=settings.shadow,
         shadow_weight=settings.shadow_weight,
     )

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from numpy.typing import ArrayLike
 
 WIDTH, HEIGHT = 440, 320
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 60, 10, 10, 44
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pipeline.params import Report, section
 from pipeline.progress import wrote
 from pipeline.sessions import Session, read_sessions
 from pipeline.tables import read_csv, write_json, write_text
+from pipeline.work import alone
 from stages.report.comparison import compare, lines
 from stages.report.failures import read_losses, read_quality
 from stages.report.graph import draw_graph, read_stages
@@ -30,6 +31,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--pipeline", type=PATH, default="dvc.yaml", show_default=True, help="The stages to draw.")
 @click.option("--output", type=PATH, default="runs/report", show_default=True, help="Folder of the page.")
 @click.option("--params", type=PATH, default="params.yaml", show_default=True, help="Section `report`.")
+@alone("report")
 def command(runs: Path, trained: Path | None, data: Path, pipeline: Path, output: Path, params: Path) -> None:
     """Draw all results as one self-contained page, and compare the fusion with single modalities."""
     settings = section(params, "report", Report)

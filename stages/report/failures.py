@@ -51,7 +51,9 @@ def read_losses(rejected: Path, quality: Path, index: Path) -> list[Losses]:
         table = read_parquet(index, made_by="crop")
         found.append(_losses("crop", "lost", len(table), table[table["row"] < 0]))
         several = table[(table["row"] >= 0) & (table["n_faces"] > 1)] if "n_faces" in table else table[:0]
-        found.append(_losses("crop", "noted", len(table), several.assign(reason="several faces: one was taken")))
+        found.append(
+            _losses("crop", "noted", len(table), several.assign(reason="several faces, one of them was taken"))
+        )
     return [each for each in found if each.lost or each.what == "lost"]
 
 

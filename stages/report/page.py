@@ -63,6 +63,7 @@ def render(content: Content) -> str:
         charts=_charts(runs),
         colour={run.name: place % COLOURS for place, run in enumerate(runs)},
         attributes=_attributes(runs),
+        relit=[sample.relit for sample in content.samples if sample.relit is not None],
         rate=_rate,
     )
 
@@ -119,7 +120,7 @@ def _charts(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
         having = [(r, r.history) for r in runs if r.history is not None and {"epoch", column} <= set(r.history)]
         lines = [Line(r.name, table["epoch"], table[column], at[r.name], dashed=r.fused) for r, table in having]
         if lines:
-            charts.append((title, line_chart(lines, x="epoch", y=column.replace("_", " "))))
+            charts.append((title, line_chart(lines, x="epoch", y=title)))
     return charts
 
 

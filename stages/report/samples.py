@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.errors import Rejected
 from pipeline.images import normal_picture, read_frame, stretched
 from pipeline.maps import read_maps
 from pipeline.sessions import Session
+from stages.report.relight import Relit, data_uri, pack
 
 SIDE = 180
 MOST_FRAMES = 4
@@ -22,11 +22,25 @@ MOST_FRAMES = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """A session to look at: what is known of it, and its pictures as (caption, data URI)."""
+    """A session to look at: what is known of it, its pictures and their size, its maps to relight.
+
+    Attributes
+    ----------
+    name, facts
+        The session, and its labels in words.
+    pictures
+        As (caption, data URI).
+    size
+        Width and height of each, in pixels.
+    relit
+        None where the mask is empty.
+    """
 
     name: str
     facts: str
     pictures: list[tuple[str, str]]
+    size: tuple[int, int]
+    relit: Relit | None
 
 
 def draw_samples(sessions: list[Session], maps: Path, *, examples: int, seed: int) -> list[Sample]:
@@ -72,15 +86,17 @@ def _sample(session: Session, folder: Path) -> Sample | None:
         frames = [read_frame(path) for path in session.frames[:MOST_FRAMES]]
     except Rejected:
         return None
+    size = _size(maps.shape)
     white = max(1e-6, *(float(np.quantile(frame, 0.995)) for frame in frames))  # one exposure for all of them
-    pictures = [(f"flash {i}", picture_uri(frame / white)) for i, frame in enumerate(frames, start=1)]
+    pictures = [(f"flash {i}", _picture(frame / white, size)) for i, frame in enumerate(frames, start=1)]
     depth = mpl.colormaps["viridis"](stretched(maps.depth, maps.mask))[..., :3] * maps.mask[..., None]
     pictures += [
-        ("normals", picture_uri(normal_picture(maps.normal, maps.mask))),
-        ("albedo", picture_uri(stretched(maps.albedo, maps.mask))),
-        ("depth", picture_uri(depth)),
+        ("normals", _picture(normal_picture(maps.normal, maps.mask), size)),
+        ("albedo", _picture(stretched(maps.albedo, maps.mask), size)),
+        ("depth", _picture(depth, size)),
     ]
-    return Sample(session.id, _facts(session), pictures)
+    relit = pack(session.id, maps) if maps.mask.any() else None
+    return Sample(session.id, _facts(session), pictures, size, relit)
 
 
 def _facts(session: Session) -> str:
@@ -94,12 +110,12 @@ def _facts(session: Session) -> str:
     return " · ".join(labels)
 
 
-def picture_uri(image: np.ndarray) -> str:
+def _size(shape: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the small picture of an image (H, W)."""
+    scale = SIDE / max(shape)
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
+
+
+def _picture(image: np.ndarray, size: tuple[int, int]) -> str:
     """An image (H, W) grey or (H, W, 3) RGB in [0, 1] as a small JPEG in a data URI."""
-    scale = SIDE / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    pixels = cv2.resize(np.clip(image, 0, 1).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    pixels = np.rint(pixels * 255).astype(np.uint8)
-    ok, data = cv2.imencode(".jpg", pixels[..., ::-1] if pixels.ndim == 3 else pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    assert ok
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return data_uri(cv2.resize(np.clip(image, 0, 1).astype(np.float32), size, interpolation=cv2.INTER_AREA), ".jpg")

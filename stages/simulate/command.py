@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.parallel import map_sessions
+from pipeline.options import jobs_option
+from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Simulate, section
 from pipeline.progress import wrote
 from pipeline.work import StageWork, key_of, source
@@ -18,8 +19,8 @@ CODE = ("stages.simulate", "pipeline.images", "pipeline.lights", "pipeline.maps"
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("data/simulated"), show_default=True)
 @click.option("--params", type=click.Path(path_type=Path), default=Path("params.yaml"), show_default=True)
-@click.option("--jobs", type=int, default=-1, help="Worker processes; all cores by default.")
-def command(out: Path, params: Path, jobs: int) -> None:
+@jobs_option()
+def command(out: Path, params: Path, jobs: Jobs) -> None:
     """Photograph simulated faces with a simulated rig.
 
     Writes a folder a session in the layout of the Photoface database, with the true maps beside the frames. An

@@ -10,9 +10,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.errors import PsfaceError
+
 with warnings.catch_warnings():  # a wheel built for CUDA says at import that there is none
     warnings.simplefilter("ignore", ImportWarning)
-    import open3d as o3d
+    try:
+        import open3d as o3d
+    except OSError as error:  # its wheel is linked against a desktop's libraries, needed or not
+        raise PsfaceError(
+            f"Open3D, which traces the simulator's rays, misses a system library ({str(error).split(':')[0]}): "
+            "install it (on Debian and Ubuntu: apt-get install libgl1 libgomp1)"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -32,20 +33,32 @@ CODE = (
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/MODALITY/train]")
 @click.option("--params", type=click.Path(path_type=Path), default="params.yaml", show_default=True, help="Parameters.")
-def command(modality: str, faces: Path, sessions: Path, splits: Path, output: Path | None, params: Path) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    envvar="PSFACE_PROCESSES",
+    show_default=True,
+    show_envvar=True,
+    help="Each takes a GPU, where there are any, and its part of every batch.",
+)
+def command(
+    modality: str, faces: Path, sessions: Path, splits: Path, output: Path | None, params: Path, processes: int
+) -> None:
     """Train the recogniser of one modality.
 
-    Its state is chosen by the AUC over all pairs of validation sessions. A run that was killed goes on where its last
-    epoch ended.
+    Its state is chosen by the AUC over all pairs of validation sessions. A run that was killed goes on from the step in
+    hand. Several processes give the losses of one.
     """
     settings = parameters.section(params, "train", parameters.Train, modality)
 
     from pipeline.progress import wrote
     from pipeline.samples import read_to_fit
     from pipeline.work import StageWork, key_of, source
-    from stages.train.fit import Trainer
+    from stages.train.fit import train
 
-    samples, stores = read_to_fit(
+    read = partial(
+        read_to_fit,
         [modality],
         faces=faces,
         sessions=sessions,
@@ -57,8 +70,6 @@ def command(modality: str, faces: Path, sessions: Path, splits: Path, output: Pa
     target = output or Path("runs") / modality / "train"
     key = key_of(modality, settings, faces, sessions, splits, str(target), *source(*CODE))
     with StageWork(f"train/{modality}", key=key) as work:
-        fitted = Trainer(modality, settings, *samples, stores, work.dir).fit()
-        fitted.save(work.dir / "result")
+        validation = train(modality, settings, read, work.dir, processes=processes)
         work.publish(work.dir / "result", target)
-    note = f"validation AUC {fitted.validation['auc']:.4f} at epoch {fitted.validation['epoch']}"
-    wrote(target, note=note)
+    wrote(target, note=f"validation AUC {validation['auc']:.4f} at epoch {validation['epoch']}")

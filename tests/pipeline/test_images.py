@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Rejected, UserError
-from pipeline.images import frame_size, read_frame, stretched, write_picture
+from pipeline.images import MAX_PIXELS, _claimed_size, frame_size, read_frame, silenced, stretched, write_picture
 
 
 @pytest.fixture
@@ -78,3 +82,52 @@ def test_stretched_fills_the_range_inside_the_mask(ramp: np.ndarray) -> None:
     assert out[mask].max() == 1
     assert np.all(out[~mask] == 0)
     assert np.all(stretched(ramp, np.zeros_like(mask)) == 0)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "pgm", "png", "tif", "jpg"])
+def test_sizes_come_from_the_header_alone(workspace: Path, ramp: np.ndarray, suffix: str) -> None:
+    image = np.rint(ramp * 255).astype(np.uint8)
+    cv2.imwrite(f"x.{suffix}", image)
+    with Path(f"x.{suffix}").open("rb") as file:
+        assert _claimed_size(file) == (12, 20)
+
+
+def test_too_many_pixels_are_refused_by_the_header(workspace: Path, ramp: np.ndarray) -> None:
+    cv2.imwrite("x.bmp", np.rint(ramp * 255).astype(np.uint8))
+    data = bytearray(Path("x.bmp").read_bytes())
+    data[18:26] = struct.pack("<ii", MAX_PIXELS, 2)
+    Path("x.bmp").write_bytes(bytes(data))
+    for read in (read_frame, frame_size):
+        with pytest.raises(Rejected, match=r"x\.bmp: 33554432 x 2 pixels, more than the 33\.6 million"):
+            read("x.bmp")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1e30, r"from 0 to 1e\+30"), (-0.2, "from -0.2 to 1"), (np.inf, "infinite")]
+)
+def test_values_no_camera_gives_are_rejected(workspace: Path, ramp: np.ndarray, value: float, words: str) -> None:
+    ramp[3, 3] = value
+    cv2.imwrite("x.tif", ramp)
+    with pytest.raises(Rejected, match=words):
+        read_frame("x.tif")
+
+
+def test_noise_about_black_is_kept(workspace: Path, ramp: np.ndarray) -> None:
+    cv2.imwrite("x.tif", ramp - np.float32(0.05))
+    assert read_frame("x.tif").min() == np.float32(-0.05)
+
+
+def test_decoders_are_silent_and_the_streams_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    print("before", flush=True)
+    with silenced():
+        os.write(1, b"decoder\n")
+        os.write(2, b"decoder\n")
+    print("after", file=sys.stderr, flush=True)
+    assert capfd.readouterr() == ("before\n", "after\n")
+
+
+def test_closed_streams_do_not_matter(workspace: Path, ramp: np.ndarray) -> None:
+    cv2.imwrite("x.png", np.rint(ramp * 255).astype(np.uint8))
+    code = "from pipeline.images import read_frame; raise SystemExit(read_frame('x.png').shape != (12, 20))"
+    shell = f'"{sys.executable}" -c "{code}" >&- 2>&-'
+    assert subprocess.run(shell, shell=True, check=False).returncode == 0

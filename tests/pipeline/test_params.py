@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from pipeline import params
-from pipeline.cli import main
+from pipeline.cli import STAGES, TOOLS, main, psface
 from pipeline.errors import UserError
 
 
@@ -57,6 +57,38 @@ CHANGES = {
         lambda v: [light.update(azimuth=10) for light in v["simulate"]["rigs"][0]["lights"]],
         ["simulate.rigs.0.lights", "coplanar"],
     ),
+    "rigs with unlike numbers of flashes": (
+        lambda v: v["simulate"]["rigs"][0]["lights"].append({"zenith": 10, "azimuth": 0}),
+        ["simulate.rigs: the rigs have unlike numbers of flashes (diagonal 5, upright 4)"],
+    ),
+    "a flash inside the head": (
+        lambda v: v["simulate"]["effects"].update(falloff=90),
+        ["simulate.effects.falloff = 90: must be 0 (infinitely far) or at least 400 mm"],
+    ),
+    "a camera inside the head": (
+        lambda v: v["simulate"]["effects"].update(distance=1e-3),
+        ["simulate.effects.distance = 0.001: must be 0 (infinitely far) or at least 400 mm"],
+    ),
+    "unknown number": (
+        lambda v: v["ingest"].update(poses=[1, 6]),
+        ["ingest.poses.1 = 6: valid: 1, 2, 3, 4, 5"],
+    ),
+    "unknown label": (
+        lambda v: v["simulate"]["frequencies"]["facial_hair"].update(berd=3),
+        ["unknown key `simulate.frequencies.facial_hair.berd`; did you mean `beard`"],
+    ),
+    "not a list": (lambda v: v["crop"].update(seed=1) or v["evaluate"].update(fars=0.1), ["a list, such as [1, 2]"]),
+    "a list that is too short": (
+        lambda v: v["train"]["depth"].update(strides=[2, 2]),
+        ["train.depth.strides = [2, 2]: must have at least 4 items, not 2"],
+    ),
+    "not a map": (lambda v: v.update(crop=[112]), ["crop = [112]: must be a map of keys and values"]),
+    "nothing": (lambda v: v["crop"].update(size=None), ["crop.size = null: must be a valid integer"]),
+    "a seed that no generator takes": (lambda v: v["crop"].update(seed=2**32), ["crop.seed", "less than 4294967296"]),
+    "a section's keys against each other": (
+        lambda v: v["balance"].update(validation=0.6, test=0.7),
+        ["params.yaml: balance: validation + test = 1.3; they must"],
+    ),
     "light behind the subject": (
         lambda v: v["simulate"]["rigs"][1]["lights"][2].update(zenith=99),
         ["simulate.rigs.1.lights.2.zenith = 99", "less than 90"],
@@ -84,7 +116,10 @@ def test_not_yaml_and_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not valid YAML"):
         params.load(path)
     path.write_text("- 1")
-    with pytest.raises(UserError, match="must hold sections"):
+    with pytest.raises(UserError, match="must hold sections such as `crop:`, and is a list"):
+        params.load(path)
+    path.write_text("# nothing\n")
+    with pytest.raises(UserError, match="is empty"):
         params.load(path)
 
 
@@ -95,6 +130,25 @@ def test_magface_refuses_a_lambda_below_its_bound() -> None:
     assert published.lambda_bound == pytest.approx(bound)
     with pytest.raises(ValueError, match=r"lambda_g = 20.0 is below its bound; the nearest valid value is 22.5"):
         params.MagFace(scale=64, l_a=10, u_a=110, l_m=0.45, u_m=0.8, lambda_g=20)  # the thesis's setting
+
+
+VERBS: dict[str, list[str]] = {
+    **{verb: [] for verb in STAGES},
+    "train": ["albedo"],
+    "fuse": ["all"],
+    "evaluate": ["all"],
+    "maps": ["im0.png", "im1.png", "im2.png", "--lights", "lights.csv", "-o", "session.exr"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_params_that_are_not_there_end_in_one_line(
+    verb: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([verb, *VERBS[verb], "--params", "nope.yaml"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "psface: nope.yaml is missing: check the path\n"
 
 
 @pytest.mark.parametrize("verb", ["crop", "train", "fuse"])
@@ -115,8 +169,6 @@ def test_a_command_refuses_bad_params_before_work_with_exit_2(
 
 
 def test_help_lists_each_verb_with_a_line() -> None:
-    from pipeline.cli import STAGES, TOOLS, psface
-
     text = CliRunner().invoke(psface, ["--help"]).output
     assert all(verb in text for verb in {**STAGES, **TOOLS})
 

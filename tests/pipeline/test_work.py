@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
+from pipeline import cli
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.parallel import map_sessions
 from pipeline.sessions import Session, read_sessions, write_sessions
 from pipeline.tables import read_parquet, write_json, write_parquet
-from pipeline.work import StageWork, key_of, source
+from pipeline.work import StageWork, hold, key_of, source
 
 
 def interrupt(key: str) -> None:
@@ -45,6 +51,163 @@ def test_a_second_run_beside_a_living_one_says_so(workspace: Path) -> None:
         done = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=False)
     assert "already running here" in done.stderr
     assert subprocess.run([sys.executable, "-c", second], capture_output=True, check=False).returncode == 0
+
+
+STAGES = {
+    "simulate": ("simulate", []),
+    "ingest": ("ingest", []),
+    "reconstruct": ("reconstruct", []),
+    "crop": ("crop", []),
+    "balance": ("balance", []),
+    "train/albedo": ("train", ["albedo"]),
+    "fuse/all": ("fuse", ["all"]),
+    "evaluate/normal": ("evaluate", ["normal"]),
+    "report": ("report", []),
+}
+
+
+def test_every_stage_is_here() -> None:
+    assert {name for name, _ in STAGES.values()} == set(cli.STAGES)
+
+
+@pytest.mark.parametrize("held", STAGES)
+def test_no_stage_runs_beside_itself(
+    held: str, workspace: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is stopped by its lock alone: what it would read is not even looked for before."""
+    shutil.copy2(repository / "params.yaml", "params.yaml")
+    write_sessions("data/sessions.parquet", [session("2/b")])
+    monkeypatch.setattr("pipeline.samples.read_to_fit", lambda *_, **__: ((None, None), (None, None)))
+    monkeypatch.setattr("pipeline.contract.load_run", lambda *_: (SimpleNamespace(attributes={}, vocabulary=""), {}))
+    name, arguments = STAGES[held]
+    before = sorted(p for p in workspace.rglob("*") if ".psface" not in p.parts)
+    with hold(held), pytest.raises(SystemExit) as stopped:
+        cli.main([name, *arguments])
+    assert stopped.value.code == 1
+    command = " ".join([name, *arguments])
+    said = f"psface: `psface {command}` is already running here (process {os.getpid()}): wait for it or end it\n"
+    assert capsys.readouterr().err == said
+    assert sorted(p for p in workspace.rglob("*") if ".psface" not in p.parts) == before
+
+
+def finish(key: str = "a") -> bool:
+    """A stage of one step, whose result is the folder `out`; whether the step was still to do."""
+    with StageWork("crop", key=key_of(key)) as work:
+        step = work.dir / "faces" / "step"
+        todo = not step.exists()
+        if todo:
+            step.parent.mkdir(exist_ok=True)
+            step.write_text(key)
+        work.publish(work.dir / "faces", "out")
+    return todo
+
+
+def test_under_dvc_finished_work_is_kept_until_it_is_recorded(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC killed before it has written dvc.lock empties the outs and runs the stage again: hours of work were lost."""
+    monkeypatch.setenv("DVC_STAGE", "crop")
+    assert finish()
+    shutil.rmtree("out")
+    assert not finish()  # there was nothing left to do
+    assert Path("out/step").read_text() == "a"
+    Path("dvc.lock").touch()
+    assert finish()  # recorded since: whoever runs it again wants it done again
+    shutil.rmtree("out")
+    assert finish("b")  # other parameters
+    assert Path("out/step").read_text() == "b"
+
+
+def test_what_was_finished_after_dvc_is_not_taken_for_recorded(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC writes dvc.lock for other stages too, before it comes to this one again."""
+    monkeypatch.setenv("DVC_STAGE", "crop")
+    parents = iter([1000, 1])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getppid", lambda: next(parents))
+        assert finish()
+    Path("dvc.lock").touch()
+    assert not finish()
+    Path("dvc.lock").touch()
+    assert finish()
+
+
+def test_what_is_kept_shares_no_bytes_with_what_is_published(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that goes on may write into its files, which may be files of DVC's cache by then."""
+    monkeypatch.setenv("DVC_STAGE", "crop")
+    finish()
+    os.link("out/step", "cached")
+    with StageWork("crop", key=key_of("a")) as work:
+        (work.dir / "faces" / "step").write_text("torn")
+    assert Path("cached").read_text() == Path("out/step").read_text() == "a"
+
+
+def test_what_dvc_has_recorded_is_cleared_by_the_next_stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_STAGE", "crop")
+    finish()
+    kept = Path(".psface/crop") / key_of("a")
+    with StageWork("train/albedo", key=key_of(1)):
+        assert kept.exists()
+    Path("dvc.lock").touch()
+    with hold("crop"), StageWork("train/albedo", key=key_of(1)):
+        assert kept.exists()  # somebody works there
+    with StageWork("train/albedo", key=key_of(1)):
+        assert not kept.exists()
+
+
+def test_by_hand_nothing_is_kept(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    assert finish()
+    assert [p.name for p in Path(".psface/crop").iterdir()] == ["lock"]
+    assert finish()
+
+
+@pytest.mark.parametrize("under_dvc", [False, True])
+@pytest.mark.parametrize("moment", range(5))
+def test_a_kill_inside_publish_is_mended(
+    moment: int, under_dvc: bool, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each moment the place holds the old result, the new one or nothing, and the next run puts it right."""
+    if under_dvc:
+        monkeypatch.setenv("DVC_STAGE", "crop")
+    Path("out").mkdir()
+    Path("out/old").write_text("old")
+    Path("out/older").write_text("older")
+    killed = f"""
+import os, sys
+from pathlib import Path
+from pipeline.work import StageWork, key_of
+count = 0
+def watch(event, arguments):
+    global count
+    if event in ("os.rename", "os.remove", "os.rmdir", "os.link", "shutil.rmtree"):
+        if count == {moment}:
+            os.kill(os.getpid(), 9)
+        count += 1
+with StageWork("crop", key=key_of("a")) as work:
+    (work.dir / "faces").mkdir()
+    (work.dir / "faces" / "step").write_text("a")
+    sys.addaudithook(watch)
+    work.publish(work.dir / "faces", "out")
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", killed], check=False, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    here = {p.name for p in Path("out").iterdir()} if Path("out").exists() else set()
+    assert here in ({"old", "older"}, {"step"}, set())
+    finish()
+    assert {p.name for p in Path("out").iterdir()} == {"step"}
+    assert {p.name for p in workspace.iterdir()} == {"out", ".psface"}
+
+
+def test_what_a_kill_left_half_written_is_not_taken_up(workspace: Path) -> None:
+    interrupt("a")
+    scratch = Path(".psface/crop") / key_of("a")
+    (scratch / "maps").mkdir()
+    (scratch / "maps" / ".one.4711.exr").write_text("half")
+    (scratch / ".two.4711").mkdir()
+    (scratch / ".two.4711" / "frame").touch()
+    with StageWork("crop", key=key_of("a")) as work:
+        assert sorted(p.name for p in work.dir.rglob("*")) == ["half", "maps"]
 
 
 def test_publish_replaces_a_folder_whole(workspace: Path) -> None:
@@ -185,6 +348,31 @@ def test_a_killed_worker_is_a_failure_in_one_line() -> None:
     """It was joblib's TerminatedWorkerError."""
     with pytest.raises(PsfaceError, match="a worker process was killed"):
         map_sessions(end_this_process, [1, 2], jobs=2, label="test")
+
+
+def test_workers_end_with_their_killed_caller(workspace: Path) -> None:
+    """Regression: they waited for more work for five minutes, and kept the caller's output open."""
+    script = """
+import os, time
+from pathlib import Path
+from pipeline.parallel import map_sessions
+def work(number):
+    Path(str(os.getpid())).touch()
+    time.sleep(1000)
+map_sessions(work, [1, 2], jobs=2, label="test")
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
+        until(lambda: len(list(workspace.iterdir())) == 2)
+        caller.kill()
+    until(lambda: not any(psutil.pid_exists(int(path.name)) for path in workspace.iterdir()))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait half a minute at most."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def end_this_process(_: int) -> None:

@@ -6,17 +6,19 @@ import json
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
 
 from pipeline.cli import main
+from pipeline.errors import UserError
 from pipeline.faces import MODALITIES, Faces
 from pipeline.geometry import LANDMARKS
 from pipeline.images import write_picture
 from pipeline.sessions import read_sessions
 from pipeline.tables import read_parquet
-from stages.crop import packing
+from stages.crop import detect, packing
 from stages.crop.align import drawn_frame
 
 
@@ -109,11 +111,15 @@ def test_damaged_maps_and_frames_do_not_stop_the_others(photographed):
     assert array[0].any()
 
 
-def test_sessions_of_different_lengths_are_named(photographed, capsys):
+def test_a_session_of_another_length_is_set_aside(photographed, capsys):
+    """It stopped the stage for all."""
     photographed(3, frames=[4, 3, 4])
-    line = ends_with(capsys, ["crop"], 2)
-    assert "most have 4, but not s01/v (3)" in line
-    assert "\n" not in line
+    main(["crop", "--jobs", "1"])
+    assert "2 faces of 3 sessions; 1 3 frames, the others have 4" in capsys.readouterr().out
+    index = Faces().index.set_index("session")
+    assert index["row"].tolist() == [0, -1, 1]
+    assert index.loc["s01/v", "reason"] == "3 frames, the others have 4"
+    assert Faces().array("frames").shape == (2, 64, 64, 4)
 
 
 def test_no_face_at_all_is_a_failure(photographed, capsys):
@@ -138,7 +144,9 @@ def test_detect_prints_json(workspace, capsys):
     (face,) = found[0]["faces"]
     assert list(face) == ["box", "confidence", "landmarks"]
     assert list(face["landmarks"]) == list(LANDMARKS)
-    reference = json.loads((Path(__file__).parents[2] / "data" / "mtcnn_reference.json").read_text())["portrait"][0]
+    reference = json.loads((Path(__file__).parents[2] / "data" / "mtcnn_reference.json").read_text())["portrait"][
+        "faces"
+    ][0]
     x, y, width, height = face["box"]
     np.testing.assert_allclose([x, y, x + width, y + height], reference["box"], atol=0.05)
     np.testing.assert_allclose(list(face["landmarks"].values()), reference["landmarks"], atol=0.05)
@@ -161,6 +169,42 @@ def test_detect_names_what_it_cannot_read(workspace, capsys, name):
     line = ends_with(capsys, ["detect", name, "--json"], 2)
     assert name in line
     assert "\n" not in line
+
+
+def test_detect_goes_on_after_what_it_cannot_read(workspace, capsys):
+    """One bad picture ended the work of all, and what had been found was not printed."""
+    write_picture("wall.png", data.brick())
+    Path("text.png").write_text("no image")
+    with pytest.raises(SystemExit) as exit_:
+        main(["detect", "text.png", "wall.png", "absent.png", "--json"])
+    shown = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert json.loads(shown.out) == [{"image": "wall.png", "faces": []}]
+    first, second = shown.err.splitlines()
+    assert "text.png" in first
+    assert "absent.png" in second
+
+
+def test_pictures_are_read_a_few_at_a_time(workspace, monkeypatch):
+    write_picture("wall.png", np.zeros((20, 30)))
+    monkeypatch.setattr(detect, "BATCH", 3)
+    batches = list(detect.in_batches(["wall.png"] * 4 + ["absent.png"] * 4))
+    assert [(len(names), len(pictures), len(reasons)) for names, pictures, reasons in batches] == [
+        (3, 3, 0),
+        (1, 1, 2),
+        (0, 0, 2),
+    ]
+    monkeypatch.setattr(detect, "BATCH_VALUES", 1)
+    assert [len(names) for names, *_ in detect.in_batches(["wall.png"] * 2)] == [1, 1]
+
+
+def test_pictures_of_floats_have_white_at_one(workspace):
+    picture = np.array([[0, 0.5], [1, 2]], np.float32)
+    cv2.imwrite("floats.tiff", picture)
+    np.testing.assert_allclose(detect.read_picture("floats.tiff"), [[0, 127.5], [255, 255]])
+    cv2.imwrite("nan.tiff", np.full((2, 2), np.nan, np.float32))
+    with pytest.raises(UserError, match=r"nan\.tiff: holds NaN"):
+        detect.read_picture("nan.tiff")
 
 
 def test_the_index_reads_back(photographed):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,12 +99,42 @@ def test_the_same_twice(ready: Path) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
 
 
+class Killed(BaseException):
+    """What a kill would be, without taking the tests along."""
+
+
+def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after each state it saves, views and epochs: the same bytes, no view and no epoch twice."""
+    see, epoch, write, done = fit.Fuser._see, fit.Fuser._epoch, fit.Checkpoint.write, []
+    monkeypatch.setattr(fit.Fuser, "_see", lambda self, *a: done.append("view") or see(self, *a))
+    monkeypatch.setattr(fit.Fuser, "_epoch", lambda self, *a: done.append("epoch") or epoch(self, *a))
+    main(["fuse", "both"])
+    whole, undisturbed = {p.name: p.read_bytes() for p in RUN.iterdir()}, list(done)
+    shutil.rmtree(RUN)
+
+    def die(self: fit.Checkpoint, parts: dict[str, Any]) -> None:
+        write(self, parts)
+        raise Killed
+
+    monkeypatch.setattr(fit.Checkpoint, "write", die)
+    monkeypatch.setattr(fit.Checkpoint, "due", lambda self: True)
+    done.clear()
+    while not RUN.exists():
+        with contextlib.suppress(Killed):
+            main(["fuse", "both"])
+    assert done == undisturbed == ["view"] * 4 + ["epoch"] * 3
+    assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocabulary": "photoface"}, "do not go together"),
+        ({"vocabulary": "photoface", "attributes": {"spectacles": 2, "pose": 5, "gender": 2}}, "do not go together"),
         ({"size": 64}, "do not go together"),
-        ({"modalities": ["normal"], "normalisation": {"normal": "unit-1"}}, "was trained on normal"),
+        (
+            {"modalities": ["normal"], "normalisation": {"normal": "unit-1"}, "channels": {"normal": 3}},
+            "was trained on normal",
+        ),
         ({"normalisation": {"frames": "other-1"}}, "retrain it"),
     ],
 )

@@ -112,3 +112,41 @@ def test_a_rig_is_named_by_its_lights_in_any_order() -> None:
     lights = from_angles([30, 31, 40, 0], [10, 100, 200, 77])
     assert rig_name(lights) == rig_name(lights[::-1]) == rig_name(from_angles([31, 30, 40, 0], [11, 99, 201, 0]))
     assert rig_name(lights) != rig_name(from_angles([30, 31, 40, 0], [10, 100, 250, 0]))
+
+
+def test_the_summary_counts_like_reasons_as_one(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It cut each reason after four words, so that what began with a file's path came out as half a sentence."""
+    for name, lights in {"a": "0 0 2", "b": "1 0 2", "c": "0 1 2", "d": "0 -1 2"}.items():
+        folder = Path("own/ann") / name
+        make(folder, "")
+        x, y, z = lights.split()
+        rows = [f"im{i}.bmp,{x},{y},{z}" for i in range(3)] if name != "a" else [
+            "im0.bmp,1,0,2", "im1.bmp,-1,1,2", "im2.bmp,0,-1,2"]  # fmt: skip
+        (folder / "lights.csv").write_text("\n".join(["frame,x,y,z", *rows]))
+    for name in ("b", "c"):
+        Path("own/ann", name, "im1.bmp").unlink()
+    Path("params.yaml").write_text(PARAMS.format(source="folder", root="own"))
+    status, out, _ = run(capsys)
+    assert status == 0
+    assert "3 rejected: missing frame (2), the lights are coplanar or too close to one another (1)" in out
+
+
+@pytest.mark.parametrize("jobs", ["0", "-3"])
+def test_a_number_of_jobs_that_is_none_is_refused(
+    workspace: Path, capsys: pytest.CaptureFixture[str], jobs: str
+) -> None:
+    make(Path("set/1001/a"), "")
+    Path("params.yaml").write_text(PARAMS.format(source="photoface", root="set"))
+    status, out, err = run(capsys, "--jobs", jobs)
+    assert (status, out) == (2, "")
+    assert err == f"psface: --jobs {jobs}: give a number of processes, or -1 for all cores\n"
+    assert not Path("data").exists()
+
+
+def test_a_column_of_labels_that_comes_twice_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one silently took the first one's place."""
+    make(Path("own/ann/a"), "")
+    Path("own/labels.csv").write_text("subject,gender,age,gender\nann,female,30,male\n")
+    Path("params.yaml").write_text(PARAMS.format(source="folder", root="own"))
+    status, _, err = run(capsys)
+    assert (status, err) == (2, "psface: own/labels.csv: the column gender comes 2 times; keep one\n")

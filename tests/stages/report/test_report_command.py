@@ -135,7 +135,10 @@ def test_the_whole_page(whole):
         "1 of 2 sessions",
     ):
         assert words in page
-    assert page.count("data:image/jpeg;base64,") == 2 * 7  # two subjects have maps: four frames and three maps each
+    assert (
+        page.count("data:image/jpeg;base64,") == 2 * 7 + 1
+    )  # two subjects have maps: four frames, three maps; a still
+    assert page.count("data:image/png;base64,") == 2 * 2  # normals and albedo, to be relit
     assert page.count('<svg class="chart"') == 4
     assert page.count('class="raw"') == 5
     assert 'data-run="albedo-depth"' in page
@@ -184,7 +187,7 @@ def test_a_rate_that_one_comparison_lacks_leaves_its_cell_empty(whole):
     page, _, comparison = report()
     assert "tar@far=1e-2" not in comparison["differences"]["best_single"]
     assert "tar@far=1e-2" in comparison["differences"]["frame"]
-    table = page[page.index("<th>difference</th>") : page.index('id="runs"')]
+    table = page[page.index(">difference</button>") : page.index('id="runs"')]
     assert [row.count("<td") for row in table.split("<tr>")[1:]] == [5, 5, 5]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,27 +92,80 @@ def test_the_same_twice(ready: Path) -> None:
         assert Path("one", name).read_bytes() == Path("two", name).read_bytes(), name
 
 
+class Killed(BaseException):
+    """What a kill would be, without taking the tests along."""
+
+
 def test_a_killed_run_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after every second state it saves, inside epochs and between them: the same bytes, no step twice."""
+    prepare(epochs=3, patience=2, dropout=0.4)
+    step, save, steps, saves = fit.Trainer._step, fit.Trainer._save, [], []
+    monkeypatch.setattr(fit.Trainer, "_step", lambda self, *a: steps.append(self.epoch) or step(self, *a))
     main(["train", "normal"])
-    whole = {p.name: p.read_bytes() for p in RUN.iterdir()}
-    save, epochs = fit.Trainer._save, []
+    whole, undisturbed = {p.name: p.read_bytes() for p in RUN.iterdir()}, list(steps)
+    shutil.rmtree(RUN)
 
     def die(self: fit.Trainer) -> None:
         save(self)
-        raise KeyboardInterrupt
+        saves.append(self.begun.batches)
+        if len(saves) % 2 == 0:
+            raise Killed
+
+    monkeypatch.setattr(fit.Trainer, "_save", die)
+    monkeypatch.setattr(fit.Checkpoint, "due", lambda self: True)
+    steps.clear()
+    while not RUN.exists():
+        with contextlib.suppress(Killed):
+            main(["train", "normal"])
+    assert {0, 1, 2} <= set(saves[1::2])  # it was killed between epochs and inside them
+    assert steps == undisturbed
+    assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
+
+
+def test_a_step_that_was_not_saved_is_done_again(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(dropout=0.4)
+    step = fit.Trainer._step
+    main(["train", "normal"])
+    whole = {p.name: p.read_bytes() for p in RUN.iterdir()}
+    left = iter([True] * 4 + [False])
+
+    def die(self: fit.Trainer, *arguments: Any) -> Any:
+        losses = step(self, *arguments)
+        if not next(left):
+            raise Killed
+        return losses
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit.Trainer, "_save", die)
-        with pytest.raises(SystemExit) as stopped:
+        patched.setattr(fit.Trainer, "_step", die)
+        with pytest.raises(Killed):
             main(["train", "normal"])
-        assert stopped.value.code == 130
-    train_epoch = fit.Trainer._train_epoch
-    monkeypatch.setattr(
-        fit.Trainer, "_train_epoch", lambda self, rng: epochs.append(self.epoch) or train_epoch(self, rng)
-    )
     main(["train", "normal"])
-    assert epochs == [1]  # the first was not repeated
     assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
+
+
+@pytest.mark.filterwarnings("default")  # of starting processes
+def test_two_processes_give_the_losses_of_one(ready: Path) -> None:
+    """As far as rounding lets them, which Adam makes steps of; tests/models/test_synchronised.py is exact."""
+    prepare(epochs=2, dropout=0.2)
+    main(["train", "normal", "--output", "one"])
+    main(["train", "normal", "--output", "two", "--processes", "2"])
+    one, two = (pd.read_csv(Path(name, "history.csv")) for name in ("one", "two"))
+    losses = [name for name in one if name.startswith("loss_")]
+    np.testing.assert_allclose(two[losses].iloc[0], one[losses].iloc[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(two[losses].iloc[1], one[losses].iloc[1], rtol=0.01)
+    np.testing.assert_allclose(two["validation_auc"], one["validation_auc"], atol=0.01)
+    (_, alone), (_, shared) = load_run("one"), load_run("two")
+    assert {n: v.shape for n, v in alone.items()} == {n: v.shape for n, v in shared.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_mistake_in_several_processes_is_one_line(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(batch=15)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal", "--processes", "2"])
+    assert stopped.value.code == 2
+    assert "a batch of 15 faces cannot be shared by 2 processes: change train.batch" in capsys.readouterr().err
 
 
 def test_a_run_of_other_code_does_not_go_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,247 @@
+"""Kills: `kill -9` at random moments of every stage of a small pipeline, and whether anything is lost or torn.
+
+    python benchmarks/kills.py [--kills 50] [--seed 7] [--folder FOLDER] [--stages simulate crop ...]
+
+A clone of the working tree at a tiny size is run once: its artifacts are the reference. Then, kill by kill, one stage
+is run again by DVC and, at a moment drawn from its whole time (DVC's saving included), one of these is killed:
+
+    stage   the stage's own process
+    dvc     DVC alone; the stage lives on. `dvc repro` beside it must say so and end, or find it done
+    group   the whole process group
+
+`dvc repro` then has to bring the stage to its end with the artifacts of the reference, without a file too many. Every
+stage is killed at least once, the rest of the kills go by time. DVC's cache of earlier runs is switched off.
+
+`kept` says how many of the files that lay finished in `.psface/` at the kill were taken up unchanged afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WAYS = ("stage", "dvc", "group")
+TINY: dict[str, Any] = {
+    "simulate": {"subjects": 14, "sessions": 4, "size": 128},
+    "crop": {"size": 64},
+    "balance": {"validation": 0.25, "test": 0.3},
+    "train": {"epochs": 3},
+    "fuse": {"epochs": 3},
+    "evaluate": {"resamples": 100},
+    "report": {"resamples": 100},
+}
+REWRITTEN = {"last.pt", "sightings.jsonl"}  # files of work in progress that grow with it
+LOCKED = re.compile(r"already running here|is busy, it is being blocked")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A moment, in seconds since the stage was started, and what is killed then."""
+
+    stage: str
+    moment: float
+    way: str
+
+
+@dataclass
+class Outcome:
+    """What a kill came to; `fault` is empty where all is well."""
+
+    kill: Kill
+    note: str
+    fault: str
+
+
+class Pipeline:
+    """A tiny clone of the repository, and the artifacts that it comes to when nobody disturbs it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.lock: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+
+    def make(self) -> None:
+        """Copy the working tree and write tiny parameters."""
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        for name in subprocess.check_output(command, cwd=REPOSITORY, text=True).splitlines():
+            if (REPOSITORY / name).is_file():
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, self.root / name)
+        values = yaml.safe_load((self.root / "params.yaml").read_text())
+        for name, changes in TINY.items():
+            for section in values[name].values() if name in ("train", "fuse") else [values[name]]:
+                section.update(changes)
+        (self.root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+        (self.root / "dvc.lock").unlink(missing_ok=True)
+        subprocess.run(["git", "init", "-q"], cwd=self.root, check=True)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `dvc repro` as the leader of a process group of its own."""
+        # the modules of the clone, not those that this environment has installed
+        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        quiet = {"DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1", "SHELL": "/bin/bash"}
+        return subprocess.Popen(
+            ["dvc", "repro", "--no-run-cache", *arguments],
+            cwd=self.root,
+            env={**os.environ, "PATH": paths, "PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1", **quiet},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def repro(self, *arguments: str) -> tuple[int, str]:
+        """Run `dvc repro` to its end: exit status and output."""
+        with self.start(*arguments) as process:
+            said = process.communicate()[0]
+        return process.returncode, said
+
+    def reference(self, stages: list[str]) -> None:
+        """Run everything, or some stages and what they need, once; note artifacts and how long each stage took."""
+        with self.start(*stages) as process:
+            assert process.stdout is not None
+            begun, stage, said = time.monotonic(), "", []
+            for line in process.stdout:
+                said.append(line)
+                if found := re.search(r"Running stage '([^']+)'", line):
+                    if stage:
+                        self.seconds[stage] = time.monotonic() - begun
+                    begun, stage = time.monotonic(), found[1]
+            self.seconds[stage] = time.monotonic() - begun
+        if process.returncode:
+            raise SystemExit("the pipeline does not run undisturbed:\n" + "".join(said[-30:]))
+        self.lock = self.read_lock()
+
+    def read_lock(self) -> dict[str, Any]:
+        """The stages of dvc.lock."""
+        stages: dict[str, Any] = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        return stages
+
+    def forget(self, stage: str) -> None:
+        """Take a stage out of dvc.lock, so that DVC has to run it."""
+        others = {name: entry for name, entry in self.lock.items() if name != stage}
+        (self.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": others}, sort_keys=False))
+
+    def scratch(self, stage: str) -> dict[Path, int]:
+        """Finished files of a stage's work in progress, with the times at which they were written."""
+        home = self.root / ".psface" / stage.replace("@", "/")
+        files = (p for p in home.glob("?" * 16 + "/**/*") if p.is_file() and not p.name.startswith("."))
+        return {p: p.stat().st_mtime_ns for p in files if p.name not in REWRITTEN and p.suffix != ".npy"}
+
+    def hidden(self) -> list[str]:
+        """Torn files among the artifacts."""
+        found = (p for top in ("data", "runs") for p in (self.root / top).rglob(".*") if p.name != ".gitignore")
+        return [p.relative_to(self.root).as_posix() for p in found]
+
+    def trial(self, kill: Kill) -> Outcome:
+        """Run a stage, kill it, and bring it to its end."""
+        self.forget(kill.stage)
+        struck = self._strike(kill)
+        while struck is None:  # it ran faster than undisturbed
+            self.forget(kill.stage)
+            kill = replace(kill, moment=kill.moment / 2)
+            struck = self._strike(kill)
+        way, child = struck
+        home = self.root / ".psface" / kill.stage.replace("@", "/")
+        before, done = self.scratch(kill.stage), (home / "done").exists()
+        notes = [way]
+        if child is not None:
+            status, said = self.repro("-s", kill.stage)
+            notes.append("said so" if status and LOCKED.search(said) else "beside it: done" if not status else "?")
+            if notes[-1] == "?":
+                return Outcome(kill, "; ".join(notes), said[-2000:])
+            child.wait(timeout=600)
+            before, done = self.scratch(kill.stage), (home / "done").exists()
+        status, said = self.repro("-s", kill.stage)
+        if found := re.search(r"goes on after .*", said):
+            notes.append(found[0])
+        if before and not done and not found:
+            after = self.scratch(kill.stage)
+            notes.append(f"kept {sum(after.get(p) == t for p, t in before.items())} of {len(before)}")
+        notes += ["was done"] if done else []
+        return Outcome(kill, "; ".join(notes), self._fault(kill.stage, status, said))
+
+    def _strike(self, kill: Kill) -> tuple[str, psutil.Process | None] | None:
+        """Start, wait, kill: what was hit, and the stage's process where it lives on without DVC; None if too late."""
+        with self.start("-s", kill.stage) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "Running stage" in line:
+                    break
+            time.sleep(kill.moment)
+            if process.poll() is not None:
+                process.communicate()
+                return None
+            children = psutil.Process(process.pid).children()
+            hit = kill.way if children else f"{kill.way} while DVC saved"
+            if kill.way == "stage" and children:
+                children[0].kill()
+                process.communicate(timeout=60)
+            elif kill.way == "group":
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+        return hit, children[0] if children and kill.way == "dvc" else None
+
+    def _fault(self, stage: str, status: int, said: str) -> str:
+        """What is wrong after all, or nothing."""
+        if status:
+            return f"repro ended with {status}: {said[-2000:]}"
+        if self.read_lock()[stage]["outs"] != self.lock[stage]["outs"]:
+            return f"other artifacts: {self.read_lock()[stage]['outs']} instead of {self.lock[stage]['outs']}"
+        return f"torn files: {', '.join(self.hidden())}" if self.hidden() else ""
+
+
+def draw(seconds: dict[str, float], count: int, seed: int) -> Iterator[Kill]:
+    """Kills of every stage once, then of stages by the time they take; all ways equally often."""
+    rng = random.Random(seed)
+    stages = [*seconds, *rng.choices(list(seconds), weights=list(seconds.values()), k=max(0, count - len(seconds)))]
+    ways = [WAYS[i % 3] for i in range(len(stages))]
+    rng.shuffle(ways)
+    for stage, way in list(zip(stages, ways, strict=True))[:count]:
+        yield Kill(stage, rng.uniform(0, seconds[stage]), way)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--folder", type=Path, help="Where the clone is made.  [default: a temporary folder]")
+    parser.add_argument("--stages", nargs="*", default=[], help="Kill these alone.  [default: all]")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        pipeline = Pipeline(options.folder or Path(temporary))
+        pipeline.make()
+        pipeline.reference(options.stages)
+        seconds = {name: s for name, s in pipeline.seconds.items() if not options.stages or name in options.stages}
+        print(f"undisturbed: {sum(pipeline.seconds.values()):.0f} s, {len(pipeline.seconds)} stages", flush=True)
+        failed = 0
+        for number, kill in enumerate(draw(seconds, options.kills, options.seed), start=1):
+            outcome = pipeline.trial(kill)
+            failed += bool(outcome.fault)
+            moment = f"{outcome.kill.moment:5.1f} of {seconds[kill.stage]:5.1f} s"
+            found = f"FAILED: {outcome.fault}" if outcome.fault else "the same"
+            print(f"{number:3}  {kill.stage:22}  {moment}  {outcome.note:45}  {found}", flush=True)
+        print(f"{options.kills - failed} of {options.kills} kills ended in the artifacts of the undisturbed pipeline")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

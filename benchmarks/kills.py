@@ -192,7 +192,7 @@ class Pipeline:
             hit = kill.way if children else f"{kill.way} while DVC saved"
             if kill.way == "stage" and children:
                 children[0].kill()
-                process.communicate(timeout=60)
+                process.wait(timeout=60)  # DVC ends by itself
             elif kill.way == "group":
                 os.killpg(process.pid, signal.SIGKILL)
             else:

@@ -23,6 +23,7 @@ from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.tables import read_text
 
 MAX_SIZE = 1e6  # of a light's vector or its strength, as written: beyond it (or its inverse) float32 loses the frames
+LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes: systems refuse names that are longer, some of them paths
 MAX_CONDITION = 50.0  # three lights in a cone of about 1.6 degrees: beyond it normals are noise
 
 
@@ -170,7 +171,7 @@ def read_lights_csv(path: str | Path) -> LightTable:
             raise UserError(f"{path}: line {number}: x, y, z and strength must be numbers") from None
         if not cells.get("frame"):
             raise UserError(f"{path}: line {number}: no frame is named")
-        if not cells["frame"].isprintable():
+        if not _may_be_a_name(cells["frame"]):
             raise UserError(f"{path}: line {number}: {cells['frame']} is no name of a file")
         if cells["frame"] in frames:
             raise UserError(f"{path}: line {number}: frame {cells['frame']} is named twice")
@@ -182,3 +183,9 @@ def read_lights_csv(path: str | Path) -> LightTable:
     table = np.array(values, float).reshape(-1, 4)
     lights = table[:, :3] / np.linalg.norm(table[:, :3], axis=1, keepdims=True)
     return LightTable(path, tuple(frames), lights, table[:, 3])
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether a cell can name a file or a path to one."""
+    longest = max(len(part.encode()) for part in text.split("/"))
+    return text.isprintable() and longest <= LONGEST_NAME and len(text.encode()) <= LONGEST_PATH

@@ -35,10 +35,8 @@ def _call(function: Callable[[Item], Value], item: Item) -> Value | Rejected:
         return Rejected(str(reason))  # without its traceback and causes, so that it always travels between processes
 
 
-@cache
-def end_with_parent() -> None:
-    """Let this worker process end when the one it works for is killed: left to itself, it waits for minutes."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """Let this worker end when its parent, for which it works, is killed: left to itself, it waits for minutes."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -53,12 +51,6 @@ def _call_in(folder: Path, function: Callable[[Item], Value], item: Item) -> Val
     os.chdir(folder)  # a worker that is used again stands where its first caller stood
     _one_thread_for_good()
     return _call(function, item)
-
-
-def _call_in_child(folder: Path, function: Callable[[Item], Value], item: Item) -> Value | Rejected:
-    """In a worker process of this one."""
-    end_with_parent()
-    return _call_in(folder, function, item)
 
 
 @cache
@@ -113,8 +105,9 @@ def imap_sessions(
         with _one_thread():
             yield from track((_call(function, item) for item in items), label, total=len(items))
         return
-    pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs")
-    results = pool(delayed(_call_in_child)(Path.cwd(), function, item) for item in items)
+    ending = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+    pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs", **ending)
+    results = pool(delayed(_call_in)(Path.cwd(), function, item) for item in items)
     try:
         yield from track(results, label, total=len(items))
     except TerminatedWorkerError:

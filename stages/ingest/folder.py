@@ -27,6 +27,7 @@ from stages.ingest.readers import Found, Note, Refusal, first_ambient, reader, r
 
 LIGHTS = "lights.csv"
 LABELS = "labels.csv"
+LONGEST_WORD = 80  # characters of a label or of a rig's name
 COLUMNS = (*ATTRIBUTES, "age", "quality", "occlusion", "rig")
 
 
@@ -151,6 +152,8 @@ class Labels:
 
 def _value(name: str, word: str) -> object | None:
     """A cell as the session's field has it; None where the word is not understood."""
+    if len(word) > LONGEST_WORD or not word.isprintable():
+        return None
     if name in ATTRIBUTES:
         code = ATTRIBUTES[name].code(word)
         return None if code == MISSING else code

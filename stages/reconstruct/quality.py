@@ -10,6 +10,7 @@ from pipeline.lights import condition
 from stages.reconstruct.solver import Solution
 
 FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
+FLAT = 1e-6  # spread of a component of the normals below which there is no slope to speak of, only rounding
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
     flipped = [
         axis
         for axis, slope, place in (("x", inside[:, 0], columns), ("y", inside[:, 1], -rows))
-        if slope.std() > 0 and place.std() > 0 and np.corrcoef(slope, place)[0, 1] < -FACING
+        if slope.std() > FLAT and place.std() > 0 and np.corrcoef(slope, place)[0, 1] < -FACING
     ]
     if len(flipped) == 2:
         return ["the face is hollow: the lights' x and y point the wrong way"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -329,7 +330,7 @@ def _train(
     fabric: Fabric, modality: str, params: Train, read: Callable[[], ReadToFit], scratch: Path
 ) -> dict[str, Any] | PsfaceError:
     if fabric.world_size > 1:
-        end_with_parent()
+        end_with_parent(os.getppid())
     try:
         samples, stores = read()
         fitted = Trainer(modality, params, *samples, stores, scratch, fabric).fit()

@@ -351,7 +351,7 @@ def test_a_killed_worker_is_a_failure_in_one_line() -> None:
 
 
 def test_workers_end_with_their_killed_caller(workspace: Path) -> None:
-    """Regression: they waited for more work for five minutes, and kept the caller's output open."""
+    """Regression: busy or idle, they waited for more work for five minutes, and kept the caller's output open."""
     script = """
 import os, time
 from pathlib import Path
@@ -359,12 +359,14 @@ from pipeline.parallel import map_sessions
 def work(number):
     Path(str(os.getpid())).touch()
     time.sleep(1000)
-map_sessions(work, [1, 2], jobs=2, label="test")
+map_sessions(work, [1, 2], jobs=3, label="test")
 """
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
         until(lambda: len(list(workspace.iterdir())) == 2)
+        children = psutil.Process(caller.pid).children()
+        assert len(children) > 3  # one of the workers is idle
         caller.kill()
-    until(lambda: not any(psutil.pid_exists(int(path.name)) for path in workspace.iterdir()))
+    until(lambda: not any(child.is_running() for child in children))
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -122,3 +122,17 @@ def test_the_mask_is_one_piece_without_holes():
     mask = foreground(frames, level=0.03)
     assert mask[12:58, 12:58].all()
     assert not mask[66:, 66:].any()
+
+
+def test_frames_without_any_shading_are_no_fault():
+    """Their normals differ by rounding alone, whose correlation numpy warned of."""
+    lights = ring(35, 4)
+    _, quality = reconstruct(Photographs(np.full((4, 17, 17), 0.5, np.float32), lights, np.ones(4)), Reconstruct())
+    assert quality.notes == ""
+
+
+def test_a_face_that_is_mostly_saturated_is_rejected(scene):
+    """It came out as a plane without a word."""
+    frames = np.where(scene.mask, np.float32(1), scene.frames).astype(np.float32)
+    with pytest.raises(Rejected, match="overexposed"):
+        reconstruct(Photographs(frames, scene.lights, np.ones(4)), Reconstruct())

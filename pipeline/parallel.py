@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -25,6 +26,7 @@ from pipeline.progress import track
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")  # joblib replaces one that has grown
 Jobs = int | str  # processes on this machine (-1: all cores), or the address of a Dask scheduler
 
 

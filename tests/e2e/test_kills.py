@@ -1,4 +1,4 @@
-"""`kill -9` of the real pipeline: a few here, `benchmarks/kills.py` as a whole with `-m slow`."""
+"""`kill -9` of the real pipeline: a few kills, and `benchmarks/kills.py` as a whole; all of it with `-m slow`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.kills import Kill, Pipeline
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,6 @@ def test_a_killed_stage_ends_in_the_same_artifacts(pipeline: Pipeline, kill: Kil
         assert "beside it: done" in outcome.note or "said so" in outcome.note
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_fifty_kills_at_random_moments(repository: Path) -> None:
     done = subprocess.run(

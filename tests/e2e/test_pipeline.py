@@ -13,7 +13,7 @@ from pipeline.faces import MODALITIES
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 FUSIONS = {"albedo-depth", "normal-depth", "normal-albedo", "all"}
 RUNS = {*MODALITIES, *FUSIONS}
 

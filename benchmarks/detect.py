@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -126,8 +127,8 @@ def main() -> None:
                     for together in (False, True):
                         seconds = in_turn(
                             {
-                                "ours": lambda: ours(detector, images, together),  # noqa: B023 called at once
-                                "package": lambda: peer(chosen, together),  # noqa: B023
+                                "ours": partial(ours, detector, images, together),
+                                "package": partial(peer, chosen, together),
                             },
                             options.repeat,
                         )

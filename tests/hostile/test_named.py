@@ -211,7 +211,7 @@ def test_duplicate_ids_are_set_aside(workspace: Path, psface: Run) -> None:
     assert rejected["reason"].str.contains("two sessions share this name").all()
 
 
-@pytest.mark.parametrize("name", ["../x", "..", "a/../../x", "/tmp/x", "", "."])
+@pytest.mark.parametrize("name", ["../x", "..", "a/../../x", "/x", "", "."])
 def test_a_subject_cannot_lead_out_of_the_workspace(data: Path, psface: Run, name: str) -> None:
     assert psface("ingest")[0] == 0
     table = pd.read_parquet("data/sessions.parquet")

@@ -21,7 +21,6 @@ import argparse
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,17 +34,11 @@ from typing import Any
 import psutil
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.e2e.tiny import make_clone
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 WAYS = ("stage", "dvc", "group")
-TINY: dict[str, Any] = {
-    "simulate": {"subjects": 14, "sessions": 4, "size": 128},
-    "crop": {"size": 64},
-    "balance": {"validation": 0.25, "test": 0.3},
-    "train": {"epochs": 3},
-    "fuse": {"epochs": 3},
-    "evaluate": {"resamples": 100},
-    "report": {"resamples": 100},
-}
 REWRITTEN = {"last.pt", "sightings.jsonl"}  # files of work in progress that grow with it
 LOCKED = re.compile(r"already running here|is busy, it is being blocked")
 
@@ -75,21 +68,6 @@ class Pipeline:
         self.root = root
         self.lock: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
-
-    def make(self) -> None:
-        """Copy the working tree and write tiny parameters."""
-        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        for name in subprocess.check_output(command, cwd=REPOSITORY, text=True).splitlines():
-            if (REPOSITORY / name).is_file():
-                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(REPOSITORY / name, self.root / name)
-        values = yaml.safe_load((self.root / "params.yaml").read_text())
-        for name, changes in TINY.items():
-            for section in values[name].values() if name in ("train", "fuse") else [values[name]]:
-                section.update(changes)
-        (self.root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-        (self.root / "dvc.lock").unlink(missing_ok=True)
-        subprocess.run(["git", "init", "-q"], cwd=self.root, check=True)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `dvc repro` as the leader of a process group of its own."""
@@ -228,7 +206,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         pipeline = Pipeline(options.folder or Path(temporary))
-        pipeline.make()
+        make_clone(REPOSITORY, pipeline.root, epochs=3)
+        (pipeline.root / "dvc.lock").unlink()
         pipeline.reference(options.stages)
         seconds = {name: s for name, s in pipeline.seconds.items() if not options.stages or name in options.stages}
         print(f"undisturbed: {sum(pipeline.seconds.values()):.0f} s, {len(pipeline.seconds)} stages", flush=True)

@@ -28,6 +28,6 @@ def test_the_reference_has_every_module(repository: Path) -> None:
     """A package brings its modules; those of pipeline/ are spread over several pages, one by one."""
     text = "\n".join(p.read_text() for p in (repository / "docs" / "reference").glob("*.md"))
     named = [line.removeprefix("::: ") for line in text.splitlines() if line.startswith("::: ")]
-    modules = {f"pipeline.{p.stem}" for p in (repository / "pipeline").glob("[!_]*.py")}
+    modules = {f"pipeline.{p.stem}" for p in (repository / "pipeline").glob("[!_]*") if p.suffix in ("", ".py")}
     stages = {f"stages.{p.parent.name}" for p in (repository / "stages").glob("*/__init__.py")}
     assert sorted(named) == sorted(modules | stages | {"models"})

@@ -15,9 +15,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from pipeline.errors import Rejected, UserError
+from pipeline.errors import Rejected, UserError, nearest
 from pipeline.lights import to_angles
-from pipeline.params import Ingest, nearest
+from pipeline.params import Ingest
 from pipeline.sessions import Session
 
 MODULES = ("photoface", "yaleb", "folder")

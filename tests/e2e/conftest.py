@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,15 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-TINY: dict[str, Any] = {
-    "simulate": {"subjects": 14, "sessions": 4, "size": 128},
-    "crop": {"size": 64},
-    "balance": {"validation": 0.25, "test": 0.3},
-    "train": {"epochs": 1},
-    "fuse": {"epochs": 1},
-    "evaluate": {"resamples": 100},
-    "report": {"resamples": 100},
-}
+from tests.e2e.tiny import make_clone
 
 
 @dataclass(frozen=True)
@@ -62,29 +53,12 @@ class Clone:
         (self.root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
-def _tiny(values: dict[str, Any]) -> dict[str, Any]:
-    for name, changes in TINY.items():
-        sections = values[name].values() if name in ("train", "fuse") else [values[name]]
-        for section in sections:
-            section.update(changes)
-    return values
-
-
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Clone:
     """A tiny clone of the working tree, not yet run."""
     root = tmp_path_factory.mktemp("clone")
-    listed = subprocess.check_output(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=repository, text=True
-    )
-    for name in listed.splitlines():
-        if (repository / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(repository / name, root / name)
-    values = yaml.safe_load((root / "params.yaml").read_text())
-    (root / "params.yaml").write_text(yaml.safe_dump(_tiny(values), sort_keys=False))
+    make_clone(repository, root, epochs=1)
     made = Clone(root)
-    made.run("git", "init", "-q")
     made.run("git", "config", "user.email", "test@example.org")
     made.run("git", "config", "user.name", "test")
     made.run("git", "add", "-A")

@@ -49,10 +49,9 @@ def test_a_change_of_albedo_s_training_retrains_what_it_touches(reproduced: Clon
 
 
 def test_a_change_of_balance_re_runs_from_balance_on(reproduced: Clone) -> None:
-    values = yaml.safe_load((reproduced.root / "params.yaml").read_text())
-    reproduced.set("balance.seed", values["balance"]["seed"] + 1)
+    before = (reproduced.root / "params.yaml").read_text()
+    reproduced.set("balance.seed", yaml.safe_load(before)["balance"]["seed"] + 1)
     downstream = {*(f"train@{m}" for m in MODALITIES), *(f"fuse@{f}" for f in FUSIONS), "report"}
     expected = {"balance", *downstream, *(f"evaluate@{run}" for run in RUNS)}
-    dry = reproduced.run("dvc", "repro", "--dry", "--force-downstream")
-    assert all(f"'{stage}'" in dry for stage in expected)
-    assert reproduced.repro() == expected
+    assert reproduced.repro("--dry", "--force-downstream") == expected
+    (reproduced.root / "params.yaml").write_text(before)

@@ -22,7 +22,7 @@ from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
-from pipeline.params import FUSED_NORM
+from pipeline.params.recognition import FUSED_NORM
 from pipeline.samples import FaceStore, read_samples
 from pipeline.tables import write_parquet
 from stages.fuse import fit

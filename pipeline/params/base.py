@@ -1,0 +1,21 @@
+"""What all sections of params.yaml share: their base class, and the types of keys that several have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
+AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all generators take
+
+
+class Section(BaseModel):
+    """A block of params.yaml; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)

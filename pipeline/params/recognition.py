@@ -1,0 +1,148 @@
+"""`train:`, `fuse:`, `evaluate:` and `report:` in params.yaml: recognisers and what is asked of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Positive, Section, Seed, Share
+
+
+class MagFace(Section):
+    """MagFace's constants (Meng et al. 2021): norms in [l_a, u_a], margins in [l_m, u_m], scale s, weight lambda_g."""
+
+    scale: Positive = 64.0
+    l_a: Positive = 10.0
+    u_a: Positive = 110.0
+    l_m: NonNegative = 0.45
+    u_m: NonNegative = 0.8
+    lambda_g: NonNegative = 35.0
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.u_a <= self.l_a:
+            raise ValueError(f"u_a = {self.u_a} must be above l_a = {self.l_a}")
+        if self.u_m < self.l_m:
+            raise ValueError(f"u_m = {self.u_m} must not be below l_m = {self.l_m}")
+        bound = self.lambda_bound
+        if self.lambda_g < bound:
+            raise ValueError(f"lambda_g = {self.lambda_g} is below its bound; the nearest valid value is {bound:.4g}")
+        return self
+
+    @property
+    def lambda_bound(self) -> float:
+        """The least lambda_g for which the loss has one optimum: s K u_a^2 l_a^2 / (u_a^2 - l_a^2)."""
+        slope = (self.u_m - self.l_m) / (self.u_a - self.l_a)
+        return self.scale * slope * self.u_a**2 * self.l_a**2 / (self.u_a**2 - self.l_a**2)
+
+
+class Augment(Section):
+    """How far training faces are varied (docs/train.md); each amount is the end of a range around no change."""
+
+    mirror: Share = 0.5
+    rotate: Annotated[float, Field(ge=0, le=45)] = 5.0
+    zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    tilt: Annotated[float, Field(ge=0, le=30)] = 2.0
+    light: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    patches: Share = 0.0
+    cut: Share = 0.0
+
+
+AttributeWeights = dict[AttributeName, Positive]
+ATTRIBUTE_WEIGHTS: AttributeWeights = {
+    "spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0,
+}  # fmt: skip
+SHORT_TRAINING = MagFace(scale=32, l_m=0.2, u_m=0.45, lambda_g=10)  # of a few hundred faces: docs/train.md
+
+
+class Train(Section):
+    """One modality's recogniser (docs/train.md)."""
+
+    seed: Seed = 7
+    epochs: Count = 24
+    batch: Annotated[int, Field(ge=4)] = 32
+    lr: Positive = 0.002  # the highest, after the warm-up
+    weight_decay: NonNegative = 0.05
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
+    patience: Count = 12  # epochs without a gain on validation
+    precision: Literal["auto", "bf16", "32"] = "auto"
+    width: Annotated[int, Field(ge=8, le=256)] = 32
+    strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (2, 2, 2, 2)
+    dimension: Annotated[int, Field(ge=16, le=2048)] = 512  # of the embedding
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    vocabulary: Literal["binary", "photoface"] = "binary"
+    attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # of their losses beside the identity's 1
+    focus: NonNegative = 1.0  # gamma of the commonest class
+    adversary: NonNegative = 0.1  # of the adversaries' losses, relative to their attributes'
+    identity: MagFace = SHORT_TRAINING
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _starts_in_range(self) -> Self:
+        start, least, most = self.dimension**0.5, self.identity.l_a, self.identity.u_a
+        if not least < start < most:
+            raise ValueError(
+                f"embeddings of {self.dimension} numbers start with a norm of {start:.3g}, outside MagFace's range of "
+                f"{least:g} to {most:g}: make train.dimension at least {int(least**2) + 1}"
+            )
+        return self
+
+
+FUSED_NORM = 16.0  # with which a fusion's embeddings start (models/fusion.py)
+
+
+class Fuse(Section):
+    """One fusion of trained modalities (docs/fuse.md)."""
+
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=2, max_length=3)]
+    seed: Seed = 7
+    views: Count = 4
+    epochs: Count = 20
+    batch: Annotated[int, Field(ge=4)] = 128
+    lr: Positive = 0.001
+    weight_decay: NonNegative = 0.05
+    focus: NonNegative = 1.0
+    identity: MagFace = SHORT_TRAINING
+    augment: Augment = Augment()
+
+    @field_validator("modalities")
+    @classmethod
+    def _distinct(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+        if len(set(modalities)) < len(modalities):
+            raise ValueError("each modality once")
+        return modalities
+
+    @model_validator(mode="after")
+    def _starts_in_range(self) -> Self:
+        least, most = self.identity.l_a, self.identity.u_a
+        if not least < FUSED_NORM < most:
+            raise ValueError(
+                f"fused embeddings start with a norm of {FUSED_NORM:g}, outside MagFace's range of {least:g} to "
+                f"{most:g}: put identity.l_a below and identity.u_a above it"
+            )
+        return self
+
+
+class Evaluate(Section):
+    """Operating points and intervals (docs/evaluate.md).
+
+    `fars`: false accept rates at which the TAR is quoted, where there are pairs enough. `resamples`: how often the
+    subjects are resampled for an interval.
+    """
+
+    seed: Seed = 7
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    fars: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.01, 0.001)
+
+
+class Report(Section):
+    """What the page shows, and the resamples of its paired comparison (docs/report.md).
+
+    `examples`: sample sessions shown with their frames and maps.
+    """
+
+    seed: Seed = 7
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    examples: Count = 6

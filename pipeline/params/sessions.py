@@ -1,0 +1,92 @@
+"""`ingest:`, `reconstruct:`, `crop:` and `balance:` in params.yaml: from frames to the faces of each split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.params.base import AttributeName, Count, Positive, Section, Seed, Share
+
+
+class Deal(Section):
+    """How many flashes of one subject are dealt into sessions (docs/ingest.md): Extended Yale B.
+
+    ``flashes`` a session, none more than ``cap`` degrees off the axis; as many sessions as leave every one with a
+    condition of at most ``max_condition``.
+    """
+
+    flashes: Annotated[int, Field(ge=3)] = 4
+    cap: Annotated[float, Field(gt=0, lt=90)] = 45.0
+    max_condition: Annotated[float, Field(gt=1)] = 6.0
+    seed: Seed = 7
+
+
+class Ingest(Section):
+    """Which data set is read and what is kept of it (docs/ingest.md).
+
+    Sessions whose quality or pose is not among those named, or that are occluded while ``occluded`` is false, are
+    rejected; an unknown label never is.
+    """
+
+    source: Literal["photoface", "yaleb", "folder"]
+    root: str
+    quality: tuple[Literal["ok", "blur", "dark"], ...] = ("ok",)
+    poses: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3)
+    occluded: bool = False
+    deal: Deal = Deal()
+
+
+class Reconstruct(Section):
+    """From frames to maps (docs/reconstruct.md)."""
+
+    registration: bool = True  # undo the head's motion between the flashes
+    largest_shift: Annotated[float, Field(gt=0, le=0.25)] = 0.05  # of the longer side; beyond it nothing is moved
+    ambient: bool = True  # subtract the frame without flash where a session has one
+    saturation: Annotated[float, Field(gt=0.5, le=1)] = 0.99  # samples from here on say nothing
+    shadow: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of a pixel's brightest sample: below it is shadow
+    shadow_weight: Share = 0.6  # of such a sample, where three good ones remain
+    mask_level: Annotated[float, Field(gt=0, lt=1)] = 0.03  # brightness that some frame reaches on the face
+    slope_floor: Annotated[float, Field(gt=0, lt=1)] = 0.05  # least n_z in integration
+
+
+class Crop(Section):
+    """Faces found and aligned (docs/crop.md).
+
+    `size` is the aligned face's side in pixels; `confidence` the least that a view of the detector must be sure of its
+    face; `border` and `min_face` are shares: of the frame's height put around it, of its smaller side that the smallest
+    face takes; `seed` draws the flash of the modality `frame`.
+    """
+
+    seed: Seed
+    size: Annotated[int, Field(ge=32, le=1024)] = 112
+    confidence: Share = 0.9
+    border: Annotated[float, Field(ge=0, le=1)] = 0.3
+    min_face: Annotated[float, Field(ge=0.02, le=1)] = 0.2
+
+
+class Balance(Section):
+    """Splits, and undersampling of the training split (docs/balance.md).
+
+    ``validation`` and ``test`` are shares of the subjects; training takes the rest. ``minimum_share`` is that of the
+    rarer class of each of ``attributes`` among the training sessions that are kept, at most ``cap`` and at least
+    ``floor`` a subject; ``time_limit`` is in seconds a program.
+    """
+
+    seed: Seed
+    validation: Share
+    test: Share
+    method: Literal["milp", "random", "weights", "none"] = "milp"
+    minimum_share: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    attributes: tuple[AttributeName, ...] = ("gender", "spectacles", "facial_hair", "expression")
+    cap: Count = 20
+    floor: Count = 2
+    time_limit: Positive = 60.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.validation + self.test > 1 + 1e-9:
+            raise ValueError(f"validation + test = {self.validation + self.test:g}; they must leave training 0 or more")
+        if self.floor > self.cap:
+            raise ValueError(f"floor = {self.floor} is above cap = {self.cap}")
+        return self

@@ -9,6 +9,7 @@ References: TIFF 6.0, section 2 (the directory); ITU-T T.81, annex B (the frame 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import struct
@@ -34,6 +35,7 @@ MOST_NEGATIVE = 0.1  # of the largest value, at least of white: noise around bla
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # ITU-R BT.709, of linear R, G, B
 _PORTABLE = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,10})(?:\s|#[^\n]*\n)+(\d{1,10})(?:\s|#)")
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG after which the size stands
+_c = ctypes.CDLL(None)
 _only_one = threading.Lock()  # two threads that silence at once would leave the process silent
 
 
@@ -261,9 +263,7 @@ def _check_size(path: Path, size: tuple[int, int] | None) -> None:
 def silenced() -> Iterator[None]:
     """Nothing that libpng, libjpeg, OpenCV or OpenEXR print reaches the user; what Python prints meanwhile is lost."""
     with _only_one:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # one that is closed, or was never there
-                stream.flush()
+        _flush()
         kept = []
         for number in (1, 2):
             with suppress(OSError):
@@ -274,10 +274,19 @@ def silenced() -> Iterator[None]:
                 os.dup2(nowhere, number)
             yield
         finally:
+            _flush()
             for number, copy in kept:
                 os.dup2(copy, number)
                 os.close(copy)
             os.close(nowhere)
+
+
+def _flush() -> None:
+    """Hand on what Python and the C library have not yet written: the latter holds lines back wherever no one looks."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # one that is closed, or was never there
+            stream.flush()
+    _c.fflush(None)
 
 
 def write_picture(path: str | Path, image: np.ndarray) -> Path:

@@ -89,7 +89,8 @@ def outcomes(tasks: list[tuple[str, str]], folder: Path) -> tuple[dict[str, str]
         listing = folder / "listing.txt"
         listing.write_text("".join(f"{kind}\t{path}\n" for kind, path in [*whole, *waiting]))
         command = [sys.executable, str(HERE / "probe.py"), str(listing), str(len(whole))]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(HERE.parents[1])])}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
+        environment.pop("PYTHONUNBUFFERED", None)  # buffered, as a user's: what C libraries print comes late
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=environment
         )

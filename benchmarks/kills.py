@@ -146,12 +146,18 @@ class Pipeline:
                 return Outcome(kill, "; ".join(notes), said[-2000:])
             child.wait(timeout=600)
             before, done = self.scratch(kill.stage), (home / "done").exists()
+        saved = any(home.glob("?" * 16 + "/**/last.pt"))
         status, said = self.repro("-s", kill.stage)
         if found := re.search(r"goes on after .*", said):
             notes.append(found[0])
+        elif saved and not done:
+            return Outcome(kill, "; ".join(notes), f"training began anew: {said[-2000:]}")
         if before and not done and not found:
             after = self.scratch(kill.stage)
-            notes.append(f"kept {sum(after.get(p) == t for p, t in before.items())} of {len(before)}")
+            kept = sum(after.get(p) == t for p, t in before.items())
+            notes.append(f"kept {kept} of {len(before)}")
+            if kept < len(before):
+                return Outcome(kill, "; ".join(notes), "finished work was done again")
         notes += ["was done"] if done else []
         return Outcome(kill, "; ".join(notes), self._fault(kill.stage, status, said))
 

@@ -35,7 +35,7 @@ from stages.reconstruct.integration import edges_of, integrate
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.registration import register
 from stages.reconstruct.session import Photographs, reconstruct
-from stages.reconstruct.solver import solve
+from stages.reconstruct.solvers import solve
 
 SKIN = 1  # of the simulator's regions.png
 

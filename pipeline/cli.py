@@ -28,6 +28,12 @@ TOOLS = {
     "code": ("stages.ingest.init_code", "Write a hash of each stage's code, for the dvc.yaml of a workspace."),
     "detect": ("stages.crop.detect", "Find faces and their landmarks in images."),
     "maps": ("stages.reconstruct.maps", "Reconstruct one session from frames and a lights.csv."),
+    "calibrate": ("stages.reconstruct.calibration.calibrate", "Find the lights of a rig from its captures."),
+    "relight": ("stages.reconstruct.relight", "Photograph a session's maps under a new flash."),
+    "integrate": ("stages.reconstruct.integrate", "Turn any normal map into depth."),
+    "mesh": ("stages.reconstruct.mesh", "Turn a session's depth into a mesh with its albedo as colour."),
+    "attacks": ("stages.simulate.attacks", "Photograph flat attacks: prints and screens before the simulated rig."),
+    "quality": ("stages.reconstruct.trust", "Rank sessions by how far their maps can be trusted."),
     "view": ("stages.reconstruct.view", "Draw a session's maps as a picture."),
 }
 

@@ -98,10 +98,16 @@ def _result(client: Client, future: Future, cluster: str) -> Any:
             if not client.nthreads():
                 raise PsfaceError(f"{cluster} has no worker left: start some and run this again") from None
         except (CancelledError, OSError):
-            raise PsfaceError(f"{cluster} was lost: look at its scheduler and run this again") from None
+            raise _lost(cluster) from None
     try:
         return future.result()
+    except CancelledError:
+        raise _lost(cluster) from None
     except KilledWorker:
         raise PsfaceError(
             f"{cluster} lost a worker to this work, mostly for want of memory: give its workers more memory each"
         ) from None
+
+
+def _lost(cluster: str) -> PsfaceError:
+    return PsfaceError(f"{cluster} was lost: look at its scheduler and run this again")

@@ -89,6 +89,16 @@ def save_run(folder: str | Path, contract: Contract, state: dict[str, Tensor]) -
     write_json(folder / "contract.json", contract.model_dump(mode="json"))
 
 
+def read_contract(path: Path) -> Contract:
+    """Read and check what a trained run says of itself."""
+    try:
+        contract = Contract.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (ValidationError, ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is not a contract of this version: train the run again") from error
+    contract.check(path)
+    return contract
+
+
 def load_run(folder: str | Path) -> tuple[Contract, dict[str, Tensor]]:
     """Read and check a run's contract and weights (tensors alone: no code is ever loaded)."""
     from safetensors import SafetensorError
@@ -99,11 +109,7 @@ def load_run(folder: str | Path) -> tuple[Contract, dict[str, Tensor]]:
     for path in (described, weights):
         if not path.is_file():
             raise UserError(f"{path} is missing: train this run first (`psface train` or `psface fuse`)")
-    try:
-        contract = Contract.model_validate(json.loads(described.read_text(encoding="utf-8")))
-    except (ValidationError, ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{described} is not a contract of this version: train the run again") from error
-    contract.check(described)
+    contract = read_contract(described)
     try:
         state = load_file(str(weights))
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:  # KeyError: a type torch lacks

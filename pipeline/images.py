@@ -151,7 +151,7 @@ def exr_header(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
 
 
 def frame_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of a photograph, by its header alone where that can be understood.
+    """(height, width) of a photograph, by its header alone.
 
     Raises
     ------
@@ -164,15 +164,26 @@ def frame_size(path: str | Path) -> tuple[int, int]:
     _check_file(path)
     with path.open("rb") as file:
         size = _claimed_size(file)
-    if size is None:
-        height, width = read_frame(path).shape
-        return height, width
     _check_size(path, size)
     return size
 
 
-def _claimed_size(file: BinaryIO) -> tuple[int, int] | None:
-    """(height, width) that the header of a BMP, PNG, PGM, TIFF or JPEG claims; None where it cannot be understood."""
+def _claimed_size(file: BinaryIO) -> tuple[int, int]:
+    """(height, width) that the header of a BMP, PNG, PGM, TIFF or JPEG claims; of no other picture is it known how much
+    memory its decoder would take.
+
+    Raises
+    ------
+    Rejected
+        It is none of these, or its header is cut short.
+    """
+    size = _size_by_magic(file)
+    if size is None:
+        raise Rejected(f"{file.name}: not an image that can be read")
+    return size
+
+
+def _size_by_magic(file: BinaryIO) -> tuple[int, int] | None:
     head = file.read(4096)
     try:
         if head[:2] == b"BM":
@@ -250,9 +261,9 @@ def _check_file(path: Path) -> None:
         raise Rejected(f"{path}: a file of {size / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.1f} GB are read")
 
 
-def _check_size(path: Path, size: tuple[int, int] | None) -> None:
+def _check_size(path: Path, size: tuple[int, int]) -> None:
     """Refuse a picture of too many pixels before memory is taken for them."""
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
+    if size[0] * size[1] > MAX_PIXELS:
         raise Rejected(
             f"{path}: {size[1]} x {size[0]} pixels, more than the {MAX_PIXELS / 1e6:.1f} million that are read; "
             "make the pictures smaller"

@@ -1,13 +1,16 @@
 """The maps of a session as one OpenEXR file: written and read here, and nowhere else.
 
 Channels: ``normal.X``, ``normal.Y``, ``normal.Z``, ``albedo`` and ``mask`` in half, ``depth`` in float, zip-compressed
-scan lines. Text attributes (solver, lights, landmarks ...) are kept in the header under the prefix ``psface.``, so that
-no name of theirs can meet one of OpenEXR's own. The same maps give the same bytes.
+scan lines. Optional, in half: ``confidence`` and ``visibility``, and ``residual.00`` and on, one a flash, which
+`psface relight` uses; readers that do not know them lose nothing. Text attributes (solver, lights, landmarks ...) are
+kept in the header under the prefix ``psface.``, so that no name of theirs can meet one of OpenEXR's own. The same maps
+give the same bytes.
 
     y up                      normal (H, W, 3) unit, camera frame; 0 outside the mask
     |                         albedo (H, W) >= 0, in units of the frames (1 = white at strength 1)
     |___ x right              depth  (H, W) height towards the camera, in pixels, zero mean inside the mask
    /                          mask   (H, W) True on the face
+                              confidence, visibility (H, W) in [0, 1], residuals (k, H, W) in units of the frames
   z towards the camera        rows run down: d(depth)/d(row) = -dz/dy
 
 References: OpenEXR file layout, https://openexr.com/en/latest/OpenEXRFileLayout.html
@@ -30,9 +33,16 @@ from pipeline.tables import write_atomic
 
 PREFIX = "psface."
 CHANNELS = ("normal.X", "normal.Y", "normal.Z", "albedo", "depth", "mask")
+SHARES = ("confidence", "visibility")  # optional
+RESIDUAL = "residual."  # optional, and a number
 MAGIC = b"\x76\x2f\x31\x01"
 HALF_MAX = float(np.finfo(np.float16).max)
-BOUNDS = {"albedo": (0.0, HALF_MAX), "depth": (-1e6, 1e6)}  # what is read; depth of a million pixels is damage
+BOUNDS = {
+    "albedo": (0.0, HALF_MAX),
+    "depth": (-1e6, 1e6),
+    "confidence": (0.0, 1.0),
+    "visibility": (0.0, 1.0),
+}  # what is read; depth of a million pixels is damage
 UNIT = 0.05  # how far the length of a normal may be from 1; rounding to half makes .001
 
 
@@ -47,6 +57,10 @@ class Maps:
     depth : (H, W) float32, pixels towards the camera, zero mean inside the mask.
     mask : (H, W) bool.
     attributes : text by name, kept with the file.
+    confidence : (H, W) float32 in [0, 1], how far a pixel can be trusted; or none, of files that lack it.
+    visibility : (H, W) float32 in [0, 1], the share of the flashes that reach a pixel; or none.
+    residuals : (k, H, W) float32, each frame (strength divided out) minus what the maps predict of it, in the order of
+        the attribute ``lights``, outside the mask too; or none.
     """
 
     normal: np.ndarray
@@ -54,14 +68,20 @@ class Maps:
     depth: np.ndarray
     mask: np.ndarray
     attributes: dict[str, str] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
+    visibility: np.ndarray | None = None
+    residuals: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = self.normal.shape[:2]
         if self.normal.shape != (*shape, 3):
             raise ValueError(f"normal: expected (H, W, 3), got {self.normal.shape}")
-        for name in ("albedo", "depth", "mask"):
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name}: expected {shape} as the normals have, got {getattr(self, name).shape}")
+        for name in ("albedo", "depth", "mask", *SHARES):
+            values = getattr(self, name)
+            if values is not None and values.shape != shape:
+                raise ValueError(f"{name}: expected {shape} as the normals have, got {values.shape}")
+        if self.residuals is not None and self.residuals.shape[1:] != shape:
+            raise ValueError(f"residuals: expected (k, {shape[0]}, {shape[1]}), got {self.residuals.shape}")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,14 +104,17 @@ def write_maps(path: str | Path, maps: Maps) -> None:
     OSError : the file cannot be written.
     """
     path = Path(path)
-    for name in ("normal", "albedo", "depth"):
-        if not np.isfinite(getattr(maps, name)).all():
+    for name in ("normal", "albedo", "depth", *SHARES, "residuals"):
+        values = getattr(maps, name)
+        if values is not None and not np.isfinite(values).all():
             raise ValueError(f"{path}: {name} holds values that are not finite")
     layers = {
         **{f"normal.{axis}": _half(maps.normal[..., i]) for i, axis in enumerate("XYZ")},
         "albedo": _half(maps.albedo),
         "depth": np.ascontiguousarray(maps.depth, dtype=np.float32),
         "mask": _half(maps.mask),
+        **{name: _half(getattr(maps, name)) for name in SHARES if getattr(maps, name) is not None},
+        **{f"{RESIDUAL}{i:02d}": _half(one) for i, one in enumerate(() if maps.residuals is None else maps.residuals)},
     }
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     header |= {PREFIX + name: str(text) for name, text in sorted(maps.attributes.items())}
@@ -123,7 +146,9 @@ def read_maps(path: str | Path) -> Maps:
     missing = [name for name in CHANNELS if name not in layers]
     if missing:
         raise Rejected(f"{path}: not maps of a session: no channel {', '.join(missing)} (it has {', '.join(layers)})")
-    for name in CHANNELS:
+    shares = [name for name in SHARES if name in layers]
+    residuals = sorted(name for name in layers if name.startswith(RESIDUAL))
+    for name in (*CHANNELS, *shares, *residuals):
         _check_values(path, name, layers[name])
     normal = np.stack([layers[f"normal.{axis}"].astype(np.float32) for axis in "XYZ"], axis=-1)
     mask = layers["mask"] > 0.5
@@ -136,6 +161,8 @@ def read_maps(path: str | Path) -> Maps:
         depth=layers["depth"].astype(np.float32),
         mask=mask,
         attributes=_attributes(header),
+        residuals=np.stack([layers[name].astype(np.float32) for name in residuals]) if residuals else None,
+        **{name: layers[name].astype(np.float32) for name in shares},
     )
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from pipeline.errors import PsfaceError
+from pipeline.errors import PsfaceError, UserError
 
 ROOT = Path(".psface")
 DONE = "done"
@@ -82,7 +82,12 @@ def hold(name: str) -> Iterator[Path]:
     ------
     PsfaceError
         Another process holds it.
+    UserError
+        Its item is not a name, and would lead out of the workspace.
     """
+    stage, *item = name.split("/")
+    if any(part in ("", ".", "..") for part in item):
+        raise UserError(f"`psface {stage}`: {'/'.join(item)} is not the name of a run")
     home = ROOT / name
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "lock", "a+") as lock:  # the system lets go of it when its holder dies, however it dies
@@ -185,7 +190,7 @@ class StageWork:
 def _lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 
@@ -201,6 +206,8 @@ def _recorded(home: Path) -> bool:
 def _clear_recorded() -> None:
     """Remove what other stages have kept and DVC has recorded."""
     for done in [*ROOT.glob(f"*/{DONE}"), *ROOT.glob(f"*/*/{DONE}")]:
+        if not _recorded(done.parent):
+            continue  # its lock is left to those who need it
         with open(done.with_name("lock"), "a+") as lock:
             if _lock(lock) and _recorded(done.parent):
                 for kept in done.parent.iterdir():

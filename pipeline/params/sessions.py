@@ -40,6 +40,7 @@ class Ingest(Section):
 class Reconstruct(Section):
     """From frames to maps (docs/reconstruct.md)."""
 
+    solver: Literal["auto", "weighted", "thresholding", "marching"] = "auto"  # auto: by the number of flashes
     registration: bool = True  # undo the head's motion between the flashes
     largest_shift: Annotated[float, Field(gt=0, le=0.25)] = 0.05  # of the longer side; beyond it nothing is moved
     ambient: bool = True  # subtract the frame without flash where a session has one

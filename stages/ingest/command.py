@@ -23,7 +23,7 @@ from pipeline.work import alone
 from stages.ingest.checks import check_session
 from stages.ingest.readers import Note, Refusal, find_reader
 
-LEADING_FILE = re.compile(r"^\S+\.\w+: ")
+LEADING_FILE = re.compile(r"^[^:;(]+\.\w+: ")
 FRAME_NAME = re.compile(rf"\S+({'|'.join(map(re.escape, SUFFIXES))})\b|\bim\d+\b", re.IGNORECASE)
 FOLDERS = re.compile(r"\S+/(?=\S+\.(csv|m)\b)")
 
@@ -121,6 +121,8 @@ def kind_of_reason(reason: str) -> str:
     ('a frame is empty', '2 lights')
     >>> kind_of_reason("filtered: quality blur (kept: ok)"), kind_of_reason("missing frame im2 (of 4)")
     ('filtered: quality blur', 'missing frame')
+    >>> kind_of_reason("own/Nguyễn Văn A/lần 1/lights.csv: 2 lights; it takes three")
+    '2 lights'
     """
     text = LEADING_FILE.sub("", reason).split(" (")[0].split("; ")[0]
     if not text.startswith("filtered:"):

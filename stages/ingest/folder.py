@@ -3,6 +3,7 @@
 <root>/<subject>/<session>/*.{bmp,pgm,png,tif,exr,jpg}   the frames; `ambient.*` is the one without flash
 lights.csv    frame,x,y,z[,strength]: in the session's folder, else in the subject's, else in the root. A frame
               is named by its file name, or by its path from the table; a name alone holds for every session
+rig.json      the lights of a rig instead (docs/calibration.md): found as lights.csv is, and before it in one folder
 labels.csv    optional, in the root: subject[,session] and any of rig, gender, spectacles, facial_hair, pose,
               expression, age, quality, occlusion; a row without a session holds for all of the subject's
 """
@@ -14,12 +15,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from pipeline.attributes import ATTRIBUTES, MISSING
 from pipeline.errors import Rejected, UserError, one_line
 from pipeline.images import SUFFIXES
 from pipeline.lights import LightTable, check_lights, read_lights_csv
 from pipeline.params import Ingest
+from pipeline.rig import RIG, Rig, natural_order, read_rig
 from pipeline.sessions import Session
 from pipeline.tables import read_text
 from stages.ingest.photoface import NO_OCCLUSION, QUALITIES
@@ -34,9 +39,9 @@ COLUMNS = (*ATTRIBUTES, "age", "quality", "occlusion", "rig")
 @reader("folder")
 def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
     """Yield the sessions of a folder of folders with lights.csv."""
-    tables: dict[Path, LightTable] = {}
+    tables: dict[Path, LightTable | Rig] = {}
     labels = Labels.read(root / LABELS) if (root / LABELS).is_file() else Labels()
-    for folder in session_folders(root, f"its frames, and {LIGHTS} there or above"):
+    for folder in session_folders(root, f"its frames, and {LIGHTS} or {RIG} there or above"):
         try:
             yield read_session(root, folder, tables, labels)
         except (Rejected, UserError) as reason:
@@ -46,20 +51,59 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
         yield Note(one_line(told))
 
 
-def read_session(root: Path, folder: Path, tables: dict[Path, LightTable], labels: Labels) -> Session:
-    """The session in one folder; ``tables`` keeps the lights.csv files that were read.
+def read_session(root: Path, folder: Path, tables: dict[Path, LightTable | Rig], labels: Labels) -> Session:
+    """The session in one folder; ``tables`` keeps the lights.csv and rig.json files that were read.
 
     Raises
     ------
     Rejected, UserError
-        No lights.csv, a frame that it names is missing, the lights cannot be used.
+        No lights.csv or rig.json, a frame that it names is missing, the lights cannot be used.
     """
-    place = next((p for p in (folder, folder.parent, root) if (p / LIGHTS).is_file()), None)
-    if place is None:
+    places = (p / name for p in (folder, folder.parent, root) for name in (RIG, LIGHTS))
+    file = next((path for path in places if path.is_file()), None)
+    if file is None:
         raise Rejected(f"no {LIGHTS} here, in the subject's folder or in {root}")
-    if place not in tables:
-        tables[place] = read_lights_csv(place / LIGHTS)
-    table = tables[place]
+    if file not in tables:
+        tables[file] = read_rig(file) if file.name == RIG else read_lights_csv(file)
+    table = tables[file]
+    lit = _by_rig(file, table, folder) if isinstance(table, Rig) else _by_table(file.parent, table, folder)
+    known = labels.of(folder.parent.name, folder.name)
+    name = table.name if isinstance(table, Rig) and table.name else rig_name(lit.lights)
+    return Session(
+        id=f"{folder.parent.name}/{folder.name}",
+        subject=folder.parent.name,
+        session=folder.name,
+        frames=tuple(frame.as_posix() for frame in lit.frames),
+        ambient=lit.ambient,
+        lights=lit.lights,
+        strengths=lit.strengths,
+        source="folder",
+        **{"rig": name, **known},  # type: ignore[arg-type]
+    )
+
+
+class Lit(NamedTuple):
+    """Frames of a session, their lights (k, 3) unit and strengths (k,), and the photograph without flash."""
+
+    frames: list[Path]
+    lights: np.ndarray
+    strengths: np.ndarray
+    ambient: str | None
+
+
+def _by_rig(file: Path, rig: Rig, folder: Path) -> Lit:
+    """All pictures of a folder, by the patterns or the order of a rig."""
+    pictures = sorted((p for p in visible(folder) if p.suffix.lower() in SUFFIXES), key=lambda p: natural_order(p.name))
+    ambient = [path for path in pictures if rig.is_ambient(path)]
+    frames = [path for path in pictures if not rig.is_ambient(path)]
+    if not frames:
+        raise Rejected("no frames here")
+    found = rig.lights_for(frames, where=file.as_posix(), error=Rejected)
+    return Lit(frames, found.directions, found.strengths, ambient[0].as_posix() if ambient else None)
+
+
+def _by_table(place: Path, table: LightTable, folder: Path) -> Lit:
+    """The frames of a folder that a lights.csv at ``place`` names."""
     rows = [row for row, name in enumerate(table.frames) if _belongs(place, Path(name), folder)]
     frames = [folder / Path(table.frames[row]).name for row in rows]
     if not any(frame.is_file() for frame in frames):
@@ -74,18 +118,7 @@ def read_session(root: Path, folder: Path, tables: dict[Path, LightTable], label
     if len(set(frames)) < len(frames):
         raise Rejected(f"{place / LIGHTS} names a frame of this session twice")
     lights = check_lights(table.lights[rows], where=(place / LIGHTS).as_posix())
-    known = labels.of(folder.parent.name, folder.name)
-    return Session(
-        id=f"{folder.parent.name}/{folder.name}",
-        subject=folder.parent.name,
-        session=folder.name,
-        frames=tuple(frame.as_posix() for frame in frames),
-        ambient=first_ambient(visible(folder)),
-        lights=lights,
-        strengths=table.strengths[rows],
-        source="folder",
-        **{"rig": rig_name(lights), **known},  # type: ignore[arg-type]
-    )
+    return Lit(frames, lights, table.strengths[rows], first_ambient(visible(folder)))
 
 
 def _belongs(place: Path, name: Path, folder: Path) -> bool:

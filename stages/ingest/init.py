@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from pipeline.errors import PsfaceError, UserError
 from stages.ingest.check import SOURCES
 
 if TYPE_CHECKING:
-    from pipeline.contract import Contract
     from stages.ingest.check_inspect import Inspection
 
 FRAMES = "data/frames"
+PLAIN_PATH = re.compile(r"[\w ./@%+=,-]+")  # what dvc.yaml and a shell take for what it is
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+")  # of a run, as params.yaml has it
 
 
 class Trained(NamedTuple):
@@ -85,7 +87,12 @@ def find_trained(folder: Path, found: Inspection) -> Trained:
     UserError
         The folder holds no trained run, or none that fits.
     """
-    contracts = {path.parent.parent.name: read_contract(path) for path in sorted(folder.glob("*/train/contract.json"))}
+    from pipeline.contract import read_contract
+
+    if not PLAIN_PATH.fullmatch(str(folder.resolve())):
+        raise UserError(f"{folder}: dvc.yaml cannot name this folder; give a link to it, of letters, digits and ._-")
+    paths = [p for p in sorted(folder.glob("*/train/contract.json")) if PLAIN_NAME.fullmatch(p.parent.parent.name)]
+    contracts = {path.parent.parent.name: read_contract(path) for path in paths}
     flashes = found.frame_counts.most_common(1)[0][0]
     seen = {name: contract.channels.get("frames", flashes) for name, contract in contracts.items()}
     runs = [name for name in sorted(contracts, key=_usual_order) if seen[name] == flashes]
@@ -99,18 +106,6 @@ def find_trained(folder: Path, found: Inspection) -> Trained:
         if name not in runs
     ]
     return Trained(folder, runs, contracts[runs[0]].size, notes)
-
-
-def read_contract(path: Path) -> Contract:
-    """What a trained run says of itself."""
-    from pydantic import ValidationError
-
-    from pipeline.contract import Contract
-
-    try:
-        return Contract.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        raise UserError(f"{path} is not a contract of this version: train the run again") from error
 
 
 def _usual_order(name: str) -> tuple[int, str]:

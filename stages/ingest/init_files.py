@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +87,7 @@ def render(choices: Choices) -> dict[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["shell"] = shlex.quote
     values: dict[str, Any] = {
         **vars(choices),
         "face_size": FACE_SIZE,

@@ -6,27 +6,36 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, read_lights_csv
 from pipeline.maps import write_maps
 from pipeline.params import Reconstruct, section
 from pipeline.progress import wrote
+from pipeline.rig import read_rig
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
 
 
 @click.command("maps")
 @click.argument("frames", nargs=-1, required=True, metavar="FRAME...")
-@click.option("--lights", "lights_path", required=True, help="A table frame,x,y,z and optionally strength.")
+@click.option("--lights", "lights_path", help="A table frame,x,y,z and optionally strength.")
+@click.option("--rig", "rig_path", help="A rig file instead, as `psface calibrate` writes it.")
 @click.option("-o", "--out", required=True, help="The OpenEXR file to write.")
 @click.option("--ambient", help="A frame without flash, to be subtracted.")
 @click.option("--mask", help="A picture that is white on the face; found in the frames where it is not given.")
 @click.option("--params", "params_path", help="Take the section `reconstruct` of this file instead of the defaults.")
 def command(
-    frames: tuple[str, ...], lights_path: str, out: str, ambient: str | None, mask: str | None, params_path: str | None
+    frames: tuple[str, ...],
+    lights_path: str | None,
+    rig_path: str | None,
+    out: str,
+    ambient: str | None,
+    mask: str | None,
+    params_path: str | None,
 ) -> None:
-    """Reconstruct one session from frames and a lights.csv.
+    """Reconstruct one session from frames and a lights.csv or a rig file.
 
     A light is a vector from the face towards the flash: x to the right of the image, y up, z to the camera. Frames and
     rows are matched by path, else by file name, in any order.
@@ -34,11 +43,9 @@ def command(
     if Path(out).suffix.lower() != ".exr":
         raise UserError(f"{out}: maps are written as OpenEXR; give a name that ends in .exr")
     settings = section(params_path, "reconstruct", Reconstruct) if params_path else Reconstruct()
-    table = read_lights_csv(lights_path)
-    rows = table.match(frames)
-    lights = check_lights(table.lights[rows], where=lights_path, error=UserError)
+    lights, strengths = _lights(frames, lights_path, rig_path)
     try:
-        photographs = read_photographs(frames, lights, table.strengths[rows], ambient=ambient, mask=mask)
+        photographs = read_photographs(frames, lights, strengths, ambient=ambient, mask=mask)
         maps, quality = reconstruct(photographs, settings)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
@@ -49,5 +56,18 @@ def command(
     wrote(
         out,
         note=f"residual {quality.residual:.3f}, shadowed {quality.shadowed:.1%}, saturated {quality.saturated:.1%}, "
-        f"largest shift {quality.shift:.2f} px",
+        f"largest shift {quality.shift:.2f} px; {maps.attributes['solver']}: {maps.attributes['solver.why']}",
     )
+
+
+def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (k, 3) and strengths (k,) of the frames' lights, from the one file that is given."""
+    if (table is None) == (rig is None):
+        raise UserError("give the lights of the frames by one of --lights lights.csv and --rig rig.json")
+    if rig is not None:
+        found = read_rig(rig).lights_for(frames, where=rig)
+        return found.directions, found.strengths
+    assert table is not None
+    rows = read_lights_csv(table)
+    chosen = rows.match(frames)
+    return check_lights(rows.lights[chosen], where=table, error=UserError), rows.strengths[chosen]

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.errors import Rejected
 
 GAP = 0.02  # of the longer side, half the width of a gap that is closed
+PIECE = 0.05  # of the mask: smaller ones are specks
 LEAST_SHARE = 0.01  # of the picture; a face in a smaller part of it has too few pixels for anything that follows
 
 
@@ -36,6 +37,15 @@ def foreground(frames: np.ndarray, *, level: float) -> np.ndarray:
         raise Rejected(f"no face stands out from the dark: the brightest pixel of all frames is {brightest.max():.3f}")
     mask = _filled(labels == 1 + int(areas.argmax()))
     return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+
+
+def pieces(mask: np.ndarray) -> list[str]:
+    """A note on a mask (H, W) in several large pieces: nothing ties the depth of one to that of another."""
+    areas = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)[2][1:, cv2.CC_STAT_AREA]
+    large = int((areas > PIECE * areas.sum()).sum())
+    if large < 2:
+        return []
+    return [f"the mask splits the face into {large} pieces: each has its own depth, whose heights cannot be compared"]
 
 
 def _closed(above: np.ndarray) -> np.ndarray:

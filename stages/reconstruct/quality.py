@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pipeline.lights import condition
-from stages.reconstruct.solver import Solution
+from stages.reconstruct.solvers import Solution
 
 FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
 FLAT = 1e-6  # spread of a component of the normals below which there is no slope to speak of, only rounding

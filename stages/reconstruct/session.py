@@ -12,10 +12,12 @@ from pipeline.lights import check_lights
 from pipeline.maps import Maps
 from pipeline.params import Reconstruct
 from stages.reconstruct.integration import integrate
-from stages.reconstruct.masking import foreground
+from stages.reconstruct.masking import foreground, pieces
+from stages.reconstruct.order import disorder
 from stages.reconstruct.quality import Quality, measure
 from stages.reconstruct.registration import register, shifted
-from stages.reconstruct.solver import Solution, solve, split
+from stages.reconstruct.relight import modelled
+from stages.reconstruct.solvers import Solution, choose, solve, split
 
 LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
@@ -71,13 +73,21 @@ def reconstruct(photographs: Photographs, settings: Reconstruct) -> tuple[Maps, 
         samples,
         lights,
         strengths,
+        mask=mask,
+        method=settings.solver,
         saturated=saturated,
         shadow=settings.shadow,
         shadow_weight=settings.shadow_weight,
+        floor=settings.slope_floor,
     )
     maps = _maps(solution, mask, settings)
+    notes += [*pieces(mask), *disorder(samples / strengths.astype(np.float32)[:, None], lights)]
     quality = measure(samples, solution, lights, maps.normal, mask, shifts, notes)
-    maps.attributes = _attributes(lights, strengths, shifts, quality, settings)
+    maps.residuals = flash / strengths.astype(np.float32)[:, None, None]
+    maps.residuals -= np.stack([modelled(maps, light) for light in lights])
+    maps.attributes = _attributes(lights, strengths, shifts, quality, settings) | _solver(
+        solution, settings, len(lights)
+    )
     return maps, quality
 
 
@@ -110,18 +120,27 @@ def _maps(solution: Solution, mask: np.ndarray, settings: Reconstruct) -> Maps:
     normal = np.zeros((*mask.shape, 3), np.float32)
     albedo = np.zeros(mask.shape, np.float32)
     normal[mask], albedo[mask] = unit.T, length
-    return Maps(normal, albedo, integrate(normal, mask, floor=settings.slope_floor), mask)
+    depth = integrate(normal, mask, floor=settings.slope_floor)
+    confidence, visibility = np.zeros((2, *mask.shape), np.float32)
+    confidence[mask], visibility[mask] = solution.confidence, solution.visibility
+    return Maps(normal, albedo, depth, mask, confidence=confidence, visibility=visibility)
+
+
+def _solver(solution: Solution, settings: Reconstruct, count: int) -> dict[str, str]:
+    """Which solver it was, and why."""
+    why = choose(count, masked=True)[1] if settings.solver == "auto" else "as the settings ask"
+    return {"solver": solution.method, "solver.why": why}
 
 
 def _attributes(
     lights: np.ndarray, strengths: np.ndarray, shifts: np.ndarray, quality: Quality, settings: Reconstruct
 ) -> dict[str, str]:
     return {
-        "solver": "intensity-weighted least squares",
         "integration": "masked least squares, orthographic, pixels",
         "lights": json.dumps(np.round(lights, 6).tolist()),
         "strengths": json.dumps(np.round(strengths, 6).tolist()),
         "shifts": json.dumps(np.round(shifts, 3).tolist()),
         "settings": settings.model_dump_json(),
+        "quality": json.dumps(quality.row()),
         "notes": quality.notes,
     }

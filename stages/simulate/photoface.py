@@ -53,6 +53,7 @@ def write_session(folder: Path, visit: Visit, shot: Shot, *, quantise: bool, see
         "drift": json.dumps(np.round(visit.drift, 4).tolist()),
     }
     truth = shot.truth
+    attributes |= truth.attributes
     write_maps(folder / "truth.exr", Maps(truth.normal, truth.albedo, truth.depth, truth.mask, attributes))
     write_picture(folder / "regions.png", shot.regions)
 

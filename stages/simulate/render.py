@@ -59,27 +59,35 @@ def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed
     glass = None if lenses is None else see_lenses(lenses, bust, offset, camera, points)
 
     shade = Shader(scene, camera, points, glass, effects)
-    ambient = shade.ambient() * visit.exposure
-    pictures = [
-        expose(ambient + visit.exposure * shade.flash(light * gain), drift * size / BASE_WIDTH)
-        for light, gain, drift in zip(visit.lights, visit.gains, visit.drift, strict=True)
-    ]
-    sensor = Sensor(
-        np.random.default_rng(np.random.SeedSequence([seed, visit.subject, visit.number, 1])), effects.noise
-    )
-    blur = visit.blur * size / BASE_WIDTH
-    frames = np.stack([sensor.read(picture, blur) for picture in pictures])
-    truth, regions = _truth(points, camera, visit)
+    frames, ambient = develop(shade, shade.ambient(), visit, size, seed)
+    truth, regions = true_maps(points, camera, visit)
     return Shot(
         frames=frames,
-        ambient=sensor.read(expose(ambient, np.zeros(2)), blur),
+        ambient=ambient,
         truth=truth,
         regions=regions,
         landmarks=camera.project(bust.landmarks + offset),
     )
 
 
-def _truth(points: Points, camera: Camera, visit: Visit) -> tuple[Maps, np.ndarray]:
+def develop(shade: Shader, glow: np.ndarray, visit: Visit, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (k, size, size) and the frame without a flash, from the flashes of ``shade`` and the light ``glow`` (fine
+    grid) that is always there.
+    """
+    ambient = glow * visit.exposure
+    pictures = [
+        expose(ambient + visit.exposure * shade.flash(light * gain), drift * size / BASE_WIDTH)
+        for light, gain, drift in zip(visit.lights, visit.gains, visit.drift, strict=True)
+    ]
+    sensor = Sensor(
+        np.random.default_rng(np.random.SeedSequence([seed, visit.subject, visit.number, 1])), shade.effects.noise
+    )
+    blur = visit.blur * size / BASE_WIDTH
+    frames = np.stack([sensor.read(picture, blur) for picture in pictures])
+    return frames, sensor.read(expose(ambient, np.zeros(2)), blur)
+
+
+def true_maps(points: Points, camera: Camera, visit: Visit) -> tuple[Maps, np.ndarray]:
     """The maps of the first frame: means over the fine points of each pixel, and its upper left fine point's region."""
     fine, size = camera.width, camera.width // FINE
 

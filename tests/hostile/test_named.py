@@ -26,6 +26,11 @@ SIDE = 20_000
 Run = Callable[..., tuple[int, str, str]]
 
 
+def webp() -> bytes:
+    """A sound picture of a format that OpenCV would read."""
+    return bytes(cv2.imencode(".webp", np.full((48, 48), 128, np.uint8))[1])
+
+
 def reasons(psface: Run) -> dict[str, str]:
     """What ingest and reconstruct set aside of the data set, and why; all else has its maps."""
     status, _, err = psface("ingest")
@@ -109,6 +114,7 @@ def change(name: str) -> Callable[[Path], None]:
         "symlink to itself": lambda f: ((f / "im2.bmp").unlink(), (f / "im2.bmp").symlink_to("im2.bmp")),
         "20,000 x 20,000 pixels": lambda f: sparse_bmp(f / "im2.bmp", SIDE),
         "2^31 pixels": each_frame(lambda p: p.write_bytes(p.read_bytes()[:18] + struct.pack("<ii", 2**16, 2**15))),
+        "a format whose size is not looked for": lambda f: (f / "im2.bmp").write_bytes(webp()),
         "a terabyte": lambda f: os.truncate(f / "im2.bmp", 1 << 40),
         "not UTF-8": lambda f: f.rename(os.fsdecode(os.fsencode(f) + b"\xff\xfe")),
     }[name]
@@ -138,6 +144,7 @@ def change(name: str) -> Callable[[Path], None]:
         ("symlink to itself", "missing frame im2.bmp"),
         ("20,000 x 20,000 pixels", "im2.bmp 20000 x 20000 pixels, more than"),
         ("2^31 pixels", "im0.bmp 65536 x 32768 pixels, more than"),
+        ("a format whose size is not looked for", "im2.bmp is not an image"),
         ("a terabyte", "im2.bmp a file of 1099.5 GB"),
         ("not UTF-8", "a name with characters that cannot be shown"),
     ],

@@ -48,6 +48,19 @@ def test_channels_and_their_types(tmp_path, maps):
     assert set(types.values()) == {np.dtype(np.float16)}
 
 
+def test_optional_channels_come_back_and_may_be_missing(tmp_path, maps, rng):
+    write_maps(tmp_path / "plain.exr", maps)
+    plain = read_maps(tmp_path / "plain.exr")
+    assert (plain.confidence, plain.visibility, plain.residuals) == (None, None, None)
+    maps.confidence, maps.visibility = rng.random((2, 24, 31), dtype=np.float32)
+    maps.residuals = rng.normal(size=(11, 24, 31)).astype(np.float32)
+    write_maps(tmp_path / "more.exr", maps)
+    again = read_maps(tmp_path / "more.exr")
+    for name in ("confidence", "visibility", "residuals"):
+        assert np.allclose(getattr(again, name), getattr(maps, name), atol=2e-3)
+    assert np.array_equal(again.depth, plain.depth)
+
+
 def test_the_same_maps_are_the_same_bytes(tmp_path, maps):
     write_maps(tmp_path / "a.exr", maps)
     maps.attributes = dict(reversed(maps.attributes.items()))

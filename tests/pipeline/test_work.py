@@ -66,6 +66,14 @@ STAGES = {
 }
 
 
+@pytest.mark.parametrize("run", ["../../../elsewhere", "/elsewhere", "a/../b", "", "."])
+def test_an_item_that_leads_out_of_the_workspace_is_refused(workspace: Path, run: str) -> None:
+    before = sorted(workspace.parent.rglob("*"))
+    with pytest.raises(UserError, match="is not the name of a run"), hold(f"evaluate/{run}"):
+        pass
+    assert sorted(workspace.parent.rglob("*")) == before
+
+
 def test_every_stage_is_here() -> None:
     assert {name for name, _ in STAGES.values()} == set(cli.STAGES)
 

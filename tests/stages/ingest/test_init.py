@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -206,6 +207,29 @@ def test_trained_runs_are_scored(
     assert (params.balance.validation, params.balance.test, params.train, params.fuse) == (0, 1, None, None)
 
 
+def test_trained_runs_lie_where_a_shell_and_dvc_would_stumble(
+    workspace: Path, capfd: pytest.CaptureFixture[str], make_run: Any
+) -> None:
+    write_session(Path("own/ann/one"), from_angles([35] * 3, [90, 210, 330]))
+    make_run(Path("Hương runs", "normal", "train"), "normal", "normal")
+    make_run(Path("Hương runs", "no run; ls", "train"), "normal", "normal")
+    assert run(capfd, "init", "ws", "own", "--trained", "Hương runs")[0] == 0
+    own = yaml.safe_load(Path("ws/dvc.yaml").read_text())["stages"]
+    assert own["evaluate"]["matrix"] == {"run": ["normal"]}
+    command = shlex.split(own["evaluate"]["cmd"].replace("${item.run}", "normal"))
+    assert command == ["psface", "evaluate", "normal", "--weights", "../Hương runs/normal/train"]
+    make_run(Path("a; ls/normal/train"), "normal", "normal")
+    status, _, err = run(capfd, "init", "other", "own", "--trained", "a; ls")
+    assert (status, "dvc.yaml cannot name this folder" in err, Path("other").exists()) == (2, True, False)
+    Path("runs/normal/train").mkdir(parents=True)
+    Path("runs/normal/train/contract.json").write_bytes(b"\xff\xfe{}")
+    status, _, err = run(capfd, "init", "other", "own", "--trained", "runs")
+    assert (status, err) == (
+        2,
+        "psface: runs/normal/train/contract.json is not a contract of this version: train the run again\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -254,7 +278,9 @@ def test_the_recipe_of_real_faces_is_a_workspace_of_init(repository: Path, tmp_p
     assert (recipe / "dvc.yaml").read_text(encoding="utf-8") == files["dvc.yaml"]
     assert (recipe / ".dvcignore").read_text(encoding="utf-8") == files[".dvcignore"]
     (tmp_path / "params.yaml").write_text(files["params.yaml"])
-    assert load(recipe / "params.yaml") == load(tmp_path / "params.yaml")
+    own, made = load(recipe / "params.yaml"), load(tmp_path / "params.yaml")
+    assert own.reconstruct == load(repository / "params.yaml").reconstruct  # as the maps it was trained on
+    assert own.model_copy(update={"reconstruct": made.reconstruct}) == made
 
 
 def dvc(folder: str, *command: str) -> list[str]:

@@ -9,8 +9,7 @@ import scipy.sparse.csgraph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.reconstruct import integration
-from stages.reconstruct.integration import edges_of, integrate
+from stages.reconstruct.integration import edges_of, integrate, solving
 from stages.reconstruct.quality import curl
 
 
@@ -105,7 +104,7 @@ def test_the_fallback_agrees(monkeypatch):
     normal, _ = sphere(x, y, (8.0, 3.0), 60.0)
     mask = np.hypot(x, y) < 24
     fast = integrate(normal, mask)
-    monkeypatch.setattr(integration, "ITERATIONS", 1)
+    monkeypatch.setattr(solving, "ITERATIONS", 1)
     assert np.allclose(integrate(normal, mask), fast, atol=1e-3)
 
 

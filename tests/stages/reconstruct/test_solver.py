@@ -8,7 +8,7 @@ from face_scene import angles, ring
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.reconstruct.solver import FLOOR, solve, split, weighted_least_squares
+from stages.reconstruct.solvers import FLOOR, solve, split, weighted_least_squares
 
 
 def twin(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,0 +1,63 @@
+"""Solvers of normals beside plain least squares, on sessions that `psface simulate` wrote.
+
+    python benchmarks/solvers.py data/simulated
+
+Mean angle to the true normals over the face, in degrees, means over sessions. Least squares sees the frames as they
+were taken; the solvers see them after registration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from pipeline.errors import Rejected
+from pipeline.maps import read_maps
+from pipeline.params import Reconstruct
+from stages.ingest.photoface import read_session
+from stages.reconstruct.reading import read_photographs
+from stages.reconstruct.session import reconstruct
+from stages.reconstruct.solvers import split
+
+METHODS = ("weighted", "marching", "auto")
+
+
+def angle(normal: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
+    """Mean degrees between unit normals (H, W, 3) over a mask."""
+    cosine = np.einsum("pi,pi->p", normal[where], truth[where])
+    return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("data/simulated"))
+    parser.add_argument("--sessions", type=int, default=24)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    errors: dict[str, list[float]] = {}
+    for folder in sorted(path.parent for path in options.data.glob("*/*/truth.exr"))[: options.sessions]:
+        session, truth = read_session(folder), read_maps(folder / "truth.exr")
+        given = read_photographs(session.frames, session.lights, session.strengths, ambient=session.ambient)
+        try:
+            made = {name: reconstruct(given, Reconstruct(solver=name))[0] for name in METHODS}
+        except Rejected:
+            continue
+        where = truth.mask & made["auto"].mask
+        frames = given.frames[:, where] - (0 if given.ambient is None else given.ambient[where])
+        plain = np.zeros_like(truth.normal)
+        plain[where] = split(np.linalg.lstsq(given.lights, frames, rcond=None)[0].astype(np.float32))[0].T
+        errors.setdefault("least squares", []).append(angle(plain, truth.normal, where))
+        for name, maps in made.items():
+            errors.setdefault(name, []).append(angle(maps.normal, truth.normal, where))
+    base = np.mean(errors["least squares"])
+    for name, values in errors.items():
+        print(f"{name:16s} {np.mean(values):5.2f} degrees  {np.mean(values) / base:.2f}  over {len(values)} sessions")
+
+
+if __name__ == "__main__":
+    main()

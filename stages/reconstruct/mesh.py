@@ -1,0 +1,113 @@
+"""`psface mesh`: a session's depth as a surface of triangles with its albedo as colour.
+
+Two triangles join each 2x2 pixels inside the mask; those as steep as a depth discontinuity are left out.
+Open3D then removes small pieces and vertices that nothing uses. x right, y up, z towards the camera.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from pipeline.errors import PsfaceError, Rejected, UserError
+from pipeline.images import silenced, stretched
+from pipeline.maps import Maps, read_maps
+from pipeline.progress import wrote
+from pipeline.tables import write_atomic
+
+STEEPEST = 10.0  # pixels of depth that a triangle may span: a slope of 84 degrees
+LEAST = 0.02  # of the largest piece, in triangles: smaller ones are removed
+SUFFIXES = (".ply", ".glb")
+
+
+@click.command("mesh")
+@click.argument("session", metavar="SESSION.EXR")
+@click.option("-o", "--out", required=True, help="The mesh to write (.ply or .glb).")
+@click.option("--pitch", type=float, default=1.0, help="Width of a pixel on the face, in mm: the mesh is then in mm.")
+def command(session: str, out: str, pitch: float) -> None:
+    """Turn a session's depth into a mesh with its albedo as colour.
+
+    x to the right, y up, z towards the camera, around the middle of the face; in pixels unless --pitch is given.
+    """
+    if Path(out).suffix.lower() not in SUFFIXES:
+        raise UserError(f"{out}: meshes are written as .ply or .glb; give a name that ends so")
+    if not (np.isfinite(pitch) and pitch > 0):
+        raise UserError(f"--pitch {pitch}: the width of a pixel is a positive number")
+    try:
+        maps = read_maps(session)
+    except Rejected as reason:
+        raise UserError(str(reason)) from reason
+    vertices, triangles, colours = surface(maps)
+    if not len(triangles):
+        raise UserError(f"{session}: no 2x2 pixels lie inside the mask, there is no surface")
+    mesh = cleaned(vertices * pitch, triangles, colours)
+    write_atomic(out, lambda beside: _write(beside, mesh))
+    wrote(out, note=f"{len(mesh.vertices)} vertices, {len(mesh.triangles)} triangles, {'px' if pitch == 1 else 'mm'}")
+
+
+def surface(maps: Maps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices (n, 3) in pixels, triangles (t, 3) int32 counter-clockwise to the camera, colours (n, 3) in [0, 1]."""
+    mask = maps.mask
+    rows, columns = np.nonzero(mask)
+    index = np.full(mask.shape, -1, np.int32)
+    index[mask] = np.arange(len(rows), dtype=np.int32)
+    vertices = np.stack([columns, -rows, maps.depth[mask]], axis=1).astype(float)
+    if len(rows):
+        vertices[:, :2] -= vertices[:, :2].mean(axis=0)
+    a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
+    whole = (a >= 0) & (b >= 0) & (c >= 0) & (d >= 0)
+    a, b, c, d = a[whole], b[whole], c[whole], d[whole]
+    triangles = np.concatenate([np.stack([a, c, b], axis=1), np.stack([b, c, d], axis=1)])
+    span = np.ptp(vertices[triangles, 2], axis=1)
+    grey = stretched(maps.albedo, mask, (0.0, 99.5))[mask] ** (1 / 2.2)
+    return vertices, triangles[span <= STEEPEST], np.repeat(grey[:, None], 3, axis=1)
+
+
+def cleaned(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> Any:
+    """An Open3D mesh without small pieces and unused vertices, with normals of its vertices."""
+    import open3d as o3d
+
+    mesh = o3d.geometry.TriangleMesh(o3d.utility.Vector3dVector(vertices), o3d.utility.Vector3iVector(triangles))
+    mesh.vertex_colors = o3d.utility.Vector3dVector(colours)
+    mesh.remove_degenerate_triangles()
+    with silenced():
+        piece, count, _ = mesh.cluster_connected_triangles()
+    small = np.asarray(count) < LEAST * max(count)
+    mesh.remove_triangles_by_mask(small[np.asarray(piece)])
+    mesh.remove_unreferenced_vertices()
+    mesh.compute_vertex_normals()
+    return mesh
+
+
+def _write(path: Path, mesh: Any) -> None:
+    import open3d as o3d
+
+    with silenced():
+        done = o3d.io.write_triangle_mesh(str(path), mesh)
+    if not done:
+        raise PsfaceError(f"{path}: the mesh could not be written; check the free space")
+    if path.suffix.lower() == ".glb":
+        path.write_bytes(_repacked(path.read_bytes()))
+
+
+def _repacked(glb: bytes) -> bytes:
+    """A binary glTF whose buffer Open3D has put into the text as base64, with it in a chunk, as all readers expect.
+
+    Reference: Khronos glTF 2.0, section 4.4 (chunks begin with length and kind, and are padded to four bytes).
+    """
+    (length,) = struct.unpack_from("<I", glb, 12)
+    text = json.loads(glb[20 : 20 + length])
+    (buffer,) = text["buffers"]
+    if "uri" not in buffer:
+        return glb
+    data = base64.b64decode(buffer.pop("uri").partition(",")[2])
+    head = json.dumps(text, separators=(",", ":")).encode()
+    head, data = head + b" " * (-len(head) % 4), data + bytes(-len(data) % 4)
+    whole = struct.pack("<4sII", b"glTF", 2, 28 + len(head) + len(data))
+    return whole + struct.pack("<I4s", len(head), b"JSON") + head + struct.pack("<I4s", len(data), b"BIN\0") + data

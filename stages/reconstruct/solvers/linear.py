@@ -1,0 +1,122 @@
+"""What all solvers share: the solution, weighted least squares of all pixels at once, normals from scaled normals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
+MISFIT = 0.1  # of a pixel's brightness: a residual of so much halves its confidence
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What the frames say about P pixels.
+
+    Attributes
+    ----------
+    scaled : (3, P) float32, albedo times normal.
+    residual : (k, P) float32, sample minus prediction.
+    weights : (k, P) float32, as used.
+    shadowed, saturated : (k, P) bool, as found, whether set aside or not.
+    lit : (k, P) float32 in [0, 1], how far each sample was taken to be lit by its flash: 0 in shadow.
+    confidence : (P,) float32 in [0, 1], :func:`confidence_of`.
+    method : which solver made it.
+    """
+
+    scaled: np.ndarray
+    residual: np.ndarray
+    weights: np.ndarray
+    shadowed: np.ndarray
+    saturated: np.ndarray
+    lit: np.ndarray
+    confidence: np.ndarray
+    method: str
+
+    @property
+    def visibility(self) -> np.ndarray:
+        """(P,) in [0, 1]: the share of the flashes that reach a pixel."""
+        share: np.ndarray = self.lit.mean(axis=0)
+        return share
+
+
+def confidence_of(
+    samples: np.ndarray, residual: np.ndarray, weights: np.ndarray, lit: np.ndarray, saturated: np.ndarray
+) -> np.ndarray:
+    """(P,) float32 in [0, 1]: 1 where three flashes or more reach a pixel and agree; less where one of the two fails.
+
+    The first factor grows from 0 at one flash to 1 at three that are lit and not saturated. The second is
+    ``1 / (1 + (e / MISFIT)^2)`` with e the weighted RMS residual as a share of the weighted RMS sample.
+    """
+    reached = np.clip((np.where(saturated, 0, lit).sum(axis=0) - 1) / 2, 0, 1)
+    lost = np.einsum("kp,kp,kp->p", weights, residual, residual)
+    power = np.einsum("kp,kp,kp->p", weights, samples, samples)
+    agreed: np.ndarray = MISFIT**2 * power / (MISFIT**2 * power + lost + 1e-12)
+    return (reached * agreed).astype(np.float32)
+
+
+def rows_of(lights: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+    """Lights times strengths, (k, 3) or (k, 3, P) float32."""
+    scale = np.asarray(strengths, float).reshape(-1, *(1,) * (lights.ndim - 1))
+    return (np.asarray(lights, float) * scale).astype(np.float32)
+
+
+def shading(rows: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """(k, P) what rows (k, 3) or (k, 3, P) predict of scaled normals (3, P)."""
+    return rows @ scaled if rows.ndim == 2 else np.einsum("kip,ip->kp", rows, scaled)
+
+
+def weighted_least_squares(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(3, P) minimisers of ``sum_i w_ip (x_ip - rows_i . b_p)^2``, by the adjugate.
+
+    Parameters
+    ----------
+    samples, weights : (k, P). rows : (k, 3), or (k, 3, P) where they differ from pixel to pixel.
+    """
+    return _solved(*_equations(samples, rows, weights))
+
+
+def held_least_squares(
+    samples: np.ndarray, rows: np.ndarray, weights: np.ndarray, target: np.ndarray, hold: np.ndarray
+) -> np.ndarray:
+    """The same with ``hold_p |b_p - target_p|^2`` added to each pixel's sum: target (3, P), hold (P,)."""
+    matrix, right = _equations(samples, rows, weights)
+    matrix[[0, 3, 5]] += hold
+    return _solved(matrix, right + hold * target)
+
+
+def _equations(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each pixel's symmetric matrix (6, P): xx, xy, xz, yy, yz, zz, and right side (3, P)."""
+    x, y, z = np.moveaxis(rows, 1, 0).astype(np.float32)
+    pairs = ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))
+    if rows.ndim == 2:
+        return np.stack([one * other for one, other in pairs]) @ weights, rows.T.astype(np.float32) @ (
+            weights * samples
+        )
+    weighted = weights * samples
+    matrix = np.stack([np.einsum("kp,kp,kp->p", weights, one, other) for one, other in pairs])
+    return matrix, np.stack([np.einsum("kp,kp->p", axis, weighted) for axis in (x, y, z)])
+
+
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    a, b, c, d, e, f = matrix
+    u, v, w = right
+    minors = (d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b)
+    determinant = a * minors[0] + b * minors[1] + c * minors[2]
+    m0, m1, m2, m3, m4, m5 = minors
+    top = np.stack([m0 * u + m1 * v + m2 * w, m1 * u + m3 * v + m4 * w, m2 * u + m4 * v + m5 * w])
+    return np.divide(top, determinant, out=np.zeros_like(top), where=determinant > 0)
+
+
+def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals (3, P) that face the camera and albedo (P,) of scaled normals (3, P).
+
+    A pixel without light gets albedo 0 and the normal of the camera's axis. A normal that points away from the camera
+    cannot have been seen: it is tilted back to the silhouette, its direction in the image kept.
+    """
+    albedo = np.sqrt(np.einsum("ip,ip->p", scaled, scaled))
+    normal = np.divide(scaled, albedo, out=np.zeros_like(scaled), where=albedo > 1e-6)
+    normal[2] = np.where(albedo > 1e-6, np.maximum(normal[2], 0.02), 1)
+    normal /= np.sqrt(np.einsum("ip,ip->p", normal, normal))
+    return normal, albedo

@@ -1,0 +1,129 @@
+"""Three to eleven flashes on a face: shadows marched over the depth, samples held against what is near them.
+
+With few flashes no sample can be dropped for its rank alone, and one that fails pulls the normal with it: a cast shadow
+beside the nose, a flare on a cheek, a glint in an eye. Two things tell them from skin. The depth: the normals are
+integrated, each flash is marched over the surface, and samples in shadow lose their weight. And the neighbours: with
+the normal smoothed over a few pixels, each sample asks for an albedo ``q_i = x_i / (s_i l_i . n)``; where they agree
+that is the albedo, one that is far lower is in shadow, one that is far higher a flare. Then each pixel is solved again,
+
+    sum_i w_i v_i (x_i - s_i l_i . b)^2 + h |b - rho n|^2,
+
+with v the visibility (1 wherever Lambert's law leaves no residual to explain) and the hold h the stronger the more of
+the pixel's light was set aside, so that a pixel that one flash alone reaches takes the shape of its surroundings, and
+the weaker the more flashes there are.
+
+References: R. J. Woodham 1980, doi:10.1117/12.7972479 (the equations).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from stages.reconstruct.integration import integrate
+from stages.reconstruct.shadows import grounded, visible
+from stages.reconstruct.solvers.linear import (
+    FLOOR,
+    Solution,
+    confidence_of,
+    held_least_squares,
+    rows_of,
+    shading,
+    split,
+)
+
+SHAPE, TONE = 0.006, 0.02  # of the longer side: Gaussians over which normals and albedo are smoothed
+DARK = (0.1, 0.5)  # of the albedo that the other samples ask for: below is shadow, above is lit
+FLARE = 1.3  # times the albedo around: more than that is not believed of one sample
+AROUND = 0.6  # of the albedo held to is that of the surroundings
+HOLD, REST = 0.3, 1.2  # of the equations: weight of the surroundings; less REST - 1 of it where nothing is set aside
+TRACE = 0.02  # what a sample in shadow still weighs
+AGREED = 0.01  # relative residual at which half of a doubt is left
+GRAZING = 0.1  # least cosine that an albedo is asked at
+
+
+def solve_marching(
+    samples: np.ndarray,
+    lights: np.ndarray,
+    strengths: np.ndarray,
+    first: Solution,
+    *,
+    mask: np.ndarray,
+    floor: float,
+) -> Solution:
+    """Scaled normals of the mask's pixels, from the ``first`` (weighted) ones.
+
+    The parameters are those of :func:`stages.reconstruct.solvers.solve`.
+    """
+    rows = rows_of(lights, strengths)
+    unit, albedo = split(first.scaled)
+    lit = cast(unit, lights, mask, floor=floor)
+    normal = smoothed(unit, mask, SHAPE * max(mask.shape))
+    tone = smoothed(albedo[None], mask, TONE * max(mask.shape))[0]
+    normal /= np.linalg.norm(normal, axis=0) + 1e-9
+    asked = samples / np.maximum(shading(rows, normal), GRAZING * np.asarray(strengths, np.float32)[:, None])
+    level = albedo_of(asked, tone)
+    lit *= TRACE + (1 - TRACE) * step(asked, DARK[0] * level, DARK[1] * level)
+    fair = 1 - (1 - TRACE) * step(asked, 1.2 * FLARE * level, 2 * FLARE * level)
+    plain = np.where(first.weights > 0, np.maximum(samples, 0) + np.float32(FLOOR), np.float32(0))
+    doubt = doubted(first, samples)
+    weights = (plain * (1 - (1 - TRACE) * doubt * (1 - lit * fair))).astype(np.float32)
+    whole = plain.sum(axis=0) + np.float32(FLOOR)
+    hold = HOLD / max(len(lights) - 3, 1) * whole * doubt * np.clip(REST - weights.sum(axis=0) / whole, 0, 1)
+    scaled = held_least_squares(samples, rows, weights, level * normal, hold)
+    residual = samples - shading(rows, scaled)
+    confidence = confidence_of(samples, residual, weights, lit * fair, first.saturated)
+    return replace(
+        first,
+        scaled=scaled.astype(np.float32), residual=residual, weights=weights, lit=lit.astype(np.float32),
+        confidence=confidence, method="marching",
+    )  # fmt: skip
+
+
+def doubted(first: Solution, samples: np.ndarray) -> np.ndarray:
+    """(P,) in [0, 1]: 0 where Lambert's law explains a pixel as it stands, 1 where it leaves more than `AGREED`."""
+    lost = np.einsum("kp,kp,kp->p", first.weights, first.residual, first.residual)
+    power = np.einsum("kp,kp,kp->p", first.weights, samples, samples)
+    share: np.ndarray = lost / (lost + AGREED**2 * power + 1e-12)
+    return share
+
+
+def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float) -> np.ndarray:
+    """(k, P) in [0, 1]: how far each flash reaches the mask's pixels over the depth of unit normals (3, P)."""
+    normal = np.zeros((*mask.shape, 3), np.float32)
+    normal[mask] = unit.T
+    depth = grounded(integrate(normal, mask, floor=floor), mask)
+    directions = lights if lights.ndim == 2 else lights.mean(axis=2)
+    return np.stack([visible(depth, light)[mask] for light in directions])
+
+
+def albedo_of(asked: np.ndarray, tone: np.ndarray) -> np.ndarray:
+    """Albedo (P,) from those that each sample asks for (k, P) and that of the surroundings (P,).
+
+    The second highest asked for, so that one flare has no say; no more than `FLARE` times that of the surroundings
+    unless three samples ask for it; and drawn towards the surroundings by `AROUND`.
+    """
+    ordered = np.partition(asked, (-3, -2), axis=0)
+    own = np.minimum(ordered[-2], FLARE * np.maximum(tone, ordered[-3]))
+    return np.maximum((1 - AROUND) * own + AROUND * tone, 1e-6).astype(np.float32)
+
+
+def smoothed(values: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
+    """(c, P) values of the mask's pixels under a Gaussian of ``size`` px that sees the mask alone."""
+    inside = mask.astype(np.float32)
+    weight = cv2.GaussianBlur(inside, (0, 0), size)[mask]
+    image = np.zeros(mask.shape, np.float32)
+    out = np.empty(values.shape, np.float32)
+    for channel, one in zip(out, values, strict=True):
+        image[mask] = one
+        channel[:] = cv2.GaussianBlur(image, (0, 0), size)[mask] / weight
+    return out
+
+
+def step(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, smooth between them."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    out: np.ndarray = t * t * (3 - 2 * t)
+    return out

@@ -1,0 +1,149 @@
+"""Shadows, marching and thresholding against readable twins, one pixel and one ray at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from face_scene import angles, photograph, ring
+
+from pipeline.lights import from_angles
+from stages.reconstruct.order import disorder
+from stages.reconstruct.shadows import clearance, visible
+from stages.reconstruct.solvers import MANY, choose, solve, split
+from stages.reconstruct.solvers.linear import held_least_squares
+from stages.reconstruct.solvers.thresholding import TRACE, kept_positions
+
+
+def test_a_wall_casts_the_shadow_of_its_height():
+    """A wall of 10 px, its right side at 21, under a flash 45 degrees to the left: in shadow up to 31."""
+    depth = np.zeros((60, 60), np.float32)
+    depth[:, 17:22] = 10
+    reach = visible(depth, np.array([-1, 0, 1]) / np.sqrt(2))
+    assert reach[30, 24:27].max() < 0.05
+    assert reach[30, :16].min() > 0.95
+    assert reach[30, 33:].min() > 0.95
+    assert visible(depth, np.array([0.0, 0.0, 1.0])).min() == 1
+
+
+@pytest.mark.parametrize("light", [[-0.6, 0.0, 0.8], [0.0, 0.6, 0.8], [0.5, -0.5, np.sqrt(0.5)]])
+def test_clearance_is_that_of_a_ray_marched_for_each_pixel(light):
+    y, x = np.mgrid[:64, :64] - 32.0
+    depth = (12 * np.exp(-(x**2 + y**2) / 60)).astype(np.float32)
+    got = clearance(depth, np.array(light))
+    flat = np.hypot(*light[:2])
+    for row, column in [(32, 45), (45, 32), (20, 20), (40, 40), (32, 20), (18, 32)]:
+        above = []
+        for far in np.arange(3, 40, 0.25):
+            c, r = column + far * light[0] / flat, row - far * light[1] / flat
+            if 0 <= c < 64 and 0 <= r < 64:
+                height = 12 * np.exp(-((c - 32) ** 2 + (r - 32) ** 2) / 60)
+                above.append(height - depth[row, column] - far * light[2] / flat)
+        assert got[row, column] == pytest.approx(max(above), abs=0.4)
+
+
+def test_held_least_squares_is_that_of_stacked_equations(rng):
+    lights = ring(35, 5)
+    samples, weights = rng.random((2, 5, 30)).astype(np.float32)
+    target, hold = rng.random((3, 30)).astype(np.float32), rng.random(30).astype(np.float32)
+    for rows in (lights, np.repeat(lights[:, :, None], 30, axis=2)):
+        got = held_least_squares(samples, rows, weights, target, hold)
+        for p in range(30):
+            root = np.sqrt(np.concatenate([weights[:, p], np.full(3, hold[p])]))
+            left, right = np.concatenate([lights, np.eye(3)]), np.concatenate([samples[:, p], target[:, p]])
+            expected = np.linalg.lstsq(left * root[:, None], right * root, rcond=None)[0]
+            assert np.allclose(got[:, p], expected, atol=1e-3)
+
+
+def test_thresholding_is_sorting_each_pixel(rng):
+    lights = np.concatenate([ring(20, 8), ring(45, 12)])
+    samples = rng.random((20, 40)).astype(np.float32)
+    strengths = rng.uniform(0.8, 1.2, 20)
+    first, last = kept_positions(20)
+    got = solve(samples, lights, strengths, method="thresholding").scaled
+    for p in range(40):
+        weights = np.full(20, TRACE)
+        weights[np.argsort(samples[:, p] / strengths)[first : last + 1]] = 1
+        root = np.sqrt(weights)
+        expected = np.linalg.lstsq((lights * strengths[:, None]) * root[:, None], samples[:, p] * root, rcond=None)[0]
+        assert np.allclose(got[:, p], expected, atol=2e-3)
+
+
+def test_thresholding_sees_through_shadows_and_highlights():
+    lights = np.concatenate([ring(20, 10), ring(40, 15), ring(55, 15)])
+    normal = np.array([0.2, 0.1, np.sqrt(0.95)])
+    samples = 0.6 * np.maximum(lights @ normal, 0)[:, None].astype(np.float32)
+    samples[[3, 11, 17, 30]] = 0
+    samples[[1, 2]] *= 1.8
+    assert angles(split(solve(samples, lights, np.ones(40)).scaled)[0][:, 0], normal) < 0.1
+
+
+def test_auto_picks_by_the_number_of_flashes():
+    assert [choose(k, masked=True)[0] for k in (3, 4, MANY - 1, MANY)] == [
+        "weighted",
+        "marching",
+        "marching",
+        "thresholding",
+    ]
+    assert choose(5, masked=False)[0] == "weighted"
+
+
+def test_marching_holds_a_glint_and_a_shadow_down():
+    """One bright dot and one black patch, each in one frame of five, on a smooth face."""
+    scene = photograph(96, ring(35, 5))
+    mask = scene.mask & (scene.normal @ scene.lights.T > 0.2).all(axis=-1)
+    frames = scene.frames.copy()
+    frames[1, 46:49, 40:43] = 0.98
+    frames[3, 50:56, 56:62] = 0
+    spoilt = np.zeros_like(mask)
+    spoilt[46:49, 40:43] = spoilt[50:56, 56:62] = True
+    error = {}
+    for method in ("weighted", "marching"):
+        unit, _ = split(solve(frames[:, mask], scene.lights, np.ones(5), mask=mask, method=method).scaled)
+        error[method] = angles(unit.T, scene.normal[mask])[spoilt[mask]].mean()
+    assert error["marching"] < 0.9 * error["weighted"]
+
+
+def test_lights_of_each_pixel_that_are_alike_are_the_lights_of_all():
+    scene = photograph(64, ring(35, 4))
+    samples = scene.frames[:, scene.mask]
+    each = np.repeat(scene.lights[:, :, None], samples.shape[1], axis=2)
+    for method in ("weighted", "marching", "thresholding"):
+        one, other = (
+            solve(samples, lights, np.ones(4), mask=scene.mask, method=method).scaled for lights in (scene.lights, each)
+        )
+        assert np.allclose(one, other, atol=2e-3)
+
+
+def test_confidence_falls_where_flashes_fail():
+    scene = photograph(64, ring(35, 5))
+    frames = scene.frames.copy()
+    frames[1:, 30:34, 30:34] = 0
+    solution = solve(frames[:, scene.mask], scene.lights, np.ones(5), mask=scene.mask)
+    dark = np.zeros_like(scene.mask)
+    dark[31:33, 31:33] = True
+    assert 0 <= solution.confidence.min() <= solution.confidence.max() <= 1
+    assert solution.confidence[dark[scene.mask]].max() < 0.2
+    assert np.median(solution.confidence[~dark[scene.mask]]) > 0.9
+    assert 0 <= solution.visibility.min() <= solution.visibility.max() <= 1 + 1e-6
+
+
+def test_frames_out_of_order_are_told():
+    scene = photograph(64, from_angles([15, 25, 35, 40, 30], [10, 95, 170, 215, 300]))
+    samples = scene.frames[:, scene.mask]
+    assert disorder(samples, scene.lights) == []
+    swapped = scene.lights[[1, 0, 2, 3, 4]]
+    (note,) = disorder(samples, swapped)
+    assert "out of order" in note
+    assert "frame 0 with light 1" in note
+
+
+def test_what_does_not_fit_is_refused():
+    samples = np.ones((4, 6), np.float32)
+    with pytest.raises(ValueError, match="unknown method"):
+        solve(samples, ring(30, 4), np.ones(4), method="best")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="needs the mask"):
+        solve(samples, ring(30, 4), np.ones(4), method="marching")
+    with pytest.raises(ValueError, match="mask has 4 pixels"):
+        solve(samples, ring(30, 4), np.ones(4), mask=np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match=r"\(k, 3, P\)"):
+        solve(samples, np.ones((4, 3, 5)), np.ones(4))

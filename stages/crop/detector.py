@@ -3,8 +3,9 @@
 The three networks of `models/mtcnn.py` in their cascade: proposals over an image pyramid, refinement, output. Given
 the same image it finds what the `mtcnn` package's TensorFlow code finds (tests/data/mtcnn_reference.json), so its
 steps are kept: levels by exact area averaging to truncated sizes, patches by bilinear sampling, mid-grey outside the
-image. What differs: images of a size run together, and the number of candidates and the rows of a level that are
-looked at together are bounded, so memory does not grow with the number of images or with what they show.
+image. What differs: images of a size run together, groups of them in threads of their own, and the number of candidates
+and the rows of a level that are looked at together are bounded, so memory does not grow with the number of images or
+with what they show.
 
 References
 ----------
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -61,10 +63,7 @@ class Face:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Its many small steps wait for each other's threads longer than these save; and what is found is always the same.
-
-    The last bits of a sum depend on how many threads share it.
-    """
+    """Its many small steps wait for each other's threads longer than these save: threads take images of their own."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -102,24 +101,21 @@ class Detector:
         images : sequence of (H, W) grey or (H, W, 3) RGB
             8-bit levels, 0 to 255, as uint8 or float. Sizes may differ; images of one size run together.
         """
-        found: list[list[Face]] = [[] for _ in images]
-        by_shape: dict[tuple[int, ...], list[int]] = {}
         for image in images:
             if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
                 raise ValueError(f"an image is (H, W) or (H, W, 3), got {image.shape}")
         plain = [_plain(image) for image in images]
-        for i, image in enumerate(plain):
-            by_shape.setdefault(image.shape, []).append(i)
-        for shape, members in by_shape.items():
-            together = max(1, MAX_PIXELS // math.prod(shape[:2]))
-            for start in range(0, len(members), together):
-                chosen = members[start : start + together]
-                for i, faces in zip(chosen, self._detect([plain[i] for i in chosen]), strict=True):
-                    found[i] = faces
+        threads = torch.get_num_threads() if self.device == "cpu" else 1
+        groups = _groups([image.shape for image in plain], threads)
+        found: list[list[Face]] = [[] for _ in images]
+        with _one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            run = map if threads == 1 or len(groups) == 1 else pool.map
+            for group, faces in zip(groups, run(lambda g: self._detect([plain[i] for i in g]), groups), strict=True):
+                for i, own in zip(group, faces, strict=True):
+                    found[i] = own
         return found
 
     @torch.inference_mode()
-    @_one_thread()
     def _detect(self, images: list[np.ndarray]) -> list[list[Face]]:
         """Faces of images of one shape."""
         height, width = images[0].shape[:2]
@@ -170,6 +166,18 @@ class Detector:
             parts.append(np.hstack([moved, bx.landmarks_in(part, shares.cpu().numpy())]))
         rows = np.concatenate(parts)
         return bx.suppress(rows[rows[:, 5] > self.thresholds[2]], 0.7, over="smaller")
+
+
+def _groups(shapes: Sequence[tuple[int, ...]], threads: int) -> list[list[int]]:
+    """Images, by their numbers, that run together: of one shape, no more than memory allows or a thread's share."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(i)
+    groups = []
+    for shape, members in by_shape.items():
+        together = max(1, min(MAX_PIXELS // math.prod(shape[:2]), -(-len(members) // threads)))
+        groups += [members[start : start + together] for start in range(0, len(members), together)]
+    return groups
 
 
 def _plain(image: np.ndarray) -> np.ndarray:

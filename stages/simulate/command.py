@@ -27,11 +27,12 @@ def command(out: Path, params: Path, jobs: Jobs) -> None:
     interrupted run goes on where it stopped.
     """
     settings = section(params, "simulate", Simulate)
-    from stages.simulate.sessions import clear_torn, plan, simulate_session
+    from stages.simulate.sessions import TOGETHER, by_subject, clear_torn, plan, simulate_sessions
 
     items = plan(settings)
     with StageWork("simulate", key=key_of(settings, *source(*CODE))) as work:
-        map_sessions(partial(simulate_session, settings, work.dir), items, jobs=jobs, label="simulate")
+        make = partial(simulate_sessions, settings, work.dir)
+        map_sessions(make, by_subject(items), jobs=jobs, label=f"simulate (up to {TOGETHER} sessions a step)")
         clear_torn(work.dir)
         work.publish(work.dir, out)
     wrote(out, note=f"{len(items)} sessions of {settings.subjects} subjects")

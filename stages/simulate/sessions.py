@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from pipeline.params import Simulate
 from stages.simulate.subject import draw_subject
 from stages.simulate.visit import draw_visit, visit_counts
 
+TOGETHER = 6  # sessions of one subject that a worker makes one after the other
+
 
 def plan(params: Simulate) -> list[tuple[int, int]]:
     """(subject, session) of all sessions, in order."""
     return [(subject, number) for subject, count in enumerate(visit_counts(params)) for number in range(count)]
+
+
+def by_subject(items: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """A plan's sessions in groups for one worker, since to make a subject takes as long as to photograph it twice."""
+    subjects = [list(group) for _, group in groupby(items, key=itemgetter(0))]
+    return [group[i : i + TOGETHER] for group in subjects for i in range(0, len(group), TOGETHER)]
+
+
+def simulate_sessions(params: Simulate, folder: Path, items: Sequence[tuple[int, int]]) -> None:
+    """Make a group of sessions."""
+    for item in items:
+        simulate_session(params, folder, item)
 
 
 def simulate_session(params: Simulate, folder: Path, item: tuple[int, int]) -> None:

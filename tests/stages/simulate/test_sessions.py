@@ -13,7 +13,7 @@ from small_rig import RIGS, settings
 from pipeline.params import Frequencies
 from stages.simulate.command import command
 from stages.simulate.photoface import five_landmarks
-from stages.simulate.sessions import plan
+from stages.simulate.sessions import TOGETHER, by_subject, plan
 from stages.simulate.subject import anny_age, draw_subject, rest_shape
 from stages.simulate.visit import YAW_OF_POSE, draw_visit, visit_counts
 
@@ -137,3 +137,10 @@ def test_five_points_from_eleven() -> None:
     assert five["left_eye"] == pytest.approx([1, 2])
     assert five["right_eye"] == pytest.approx([7, 8])
     assert five["nose"] == pytest.approx([12, 13])
+
+
+def test_a_worker_gets_sessions_of_one_subject_and_all_of_the_plan() -> None:
+    items = [(0, n) for n in range(3)] + [(1, n) for n in range(2 * TOGETHER + 1)] + [(2, 0)]
+    groups = by_subject(items)
+    assert [item for group in groups for item in group] == items
+    assert [(group[0][0], len(group)) for group in groups] == [(0, 3), (1, TOGETHER), (1, TOGETHER), (1, 1), (2, 1)]

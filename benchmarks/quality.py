@@ -103,7 +103,7 @@ def report(rows: list[Measured]) -> None:
     draws = rng.integers(len(rows), size=(1000, len(rows)))
     print("| | Spearman, score against error |\n|---|---|")
     for name, at in (("with the frames", 1), ("maps alone", 2)):
-        score = np.array([predicted_error(row[at]) for row in rows])  # type: ignore[arg-type]
+        score = np.array([predicted_error(row[at]) for row in rows])
         low, high = np.quantile([spearmanr(score[d], error[d])[0] for d in draws], [0.025, 0.975])
         print(f"| {name}, {len(rows)} sessions | {spearmanr(score, error)[0]:.2f} [{low:.2f}, {high:.2f}] |")
     residual = np.array([np.nan_to_num(row[1]["misfit"], nan=-10) for row in rows])

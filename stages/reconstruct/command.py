@@ -79,7 +79,6 @@ def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path
         photographs = read_photographs(session.frames, session.lights, session.strengths, ambient=ambient)
         maps, quality = reconstruct(photographs, settings)
         maps.attributes |= {"session": session.id, "rig": session.rig, "frames": json.dumps(session.frames)}
-        maps.residuals = None  # which only relighting wants, and which would double the files
         write_maps(folder / "maps" / f"{session.id}.exr", maps)
         row |= quality.row()
     except Rejected as reason:

@@ -46,7 +46,7 @@ def command(
     lights, strengths = _lights(frames, lights_path, rig_path)
     try:
         photographs = read_photographs(frames, lights, strengths, ambient=ambient, mask=mask)
-        maps, quality = reconstruct(photographs, settings)
+        maps, quality = reconstruct(photographs, settings, residuals=True)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
     maps.attributes["frames"] = json.dumps([Path(frame).name for frame in frames])

@@ -42,8 +42,8 @@ class Photographs:
     mask: np.ndarray | None = None
 
 
-def reconstruct(photographs: Photographs, settings: Reconstruct) -> tuple[Maps, Quality]:
-    """Normals, albedo, depth and mask of one session.
+def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: bool = False) -> tuple[Maps, Quality]:
+    """Normals, albedo, depth and mask of one session; with ``residuals``, what they leave of each frame as well.
 
     Raises
     ------
@@ -83,8 +83,9 @@ def reconstruct(photographs: Photographs, settings: Reconstruct) -> tuple[Maps, 
     maps = _maps(solution, mask, settings)
     notes += [*pieces(mask), *disorder(samples / strengths.astype(np.float32)[:, None], lights)]
     quality = measure(samples, solution, lights, maps.normal, mask, shifts, notes)
-    maps.residuals = flash / strengths.astype(np.float32)[:, None, None]
-    maps.residuals -= np.stack([modelled(maps, light) for light in lights])
+    if residuals:
+        maps.residuals = flash / strengths.astype(np.float32)[:, None, None]
+        maps.residuals -= np.stack([modelled(maps, light) for light in lights])
     maps.attributes = _attributes(lights, strengths, shifts, quality, settings) | _solver(
         solution, settings, len(lights)
     )

@@ -35,6 +35,7 @@ from stages.reconstruct.defects import blur, comb
 from stages.reconstruct.flatness import FLAT_ABOVE, flatness
 from stages.reconstruct.quality import curl, orientation
 from stages.reconstruct.registration import shifted
+from stages.reconstruct.solvers import FLOOR
 
 NAMES = ("misfit", "curl", "condition", "few", "dark", "shadowed", "motion", "blur")
 TYPICAL = np.array(
@@ -125,7 +126,7 @@ def _from_frames(maps: Maps, frames: np.ndarray, lights: np.ndarray) -> dict[str
     samples = np.stack([frame[maps.mask] for frame in at_rest])
     gains = np.ones(len(lights)) if strengths is None else strengths
     model = (gains[:, None] * lights) @ (maps.normal * maps.albedo[..., None])[maps.mask].T
-    weights = np.maximum(samples, 0) + 3 / 255
+    weights = np.maximum(samples, 0) + FLOOR
     power = float((weights * samples**2).sum())
     return {
         "residual": math.sqrt(float((weights * (samples - model) ** 2).sum()) / power) if power > 0 else 0.0,

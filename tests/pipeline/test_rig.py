@@ -21,7 +21,7 @@ def test_a_rig_survives_its_file(tmp_path):
             Light(frame="a.*", position=(300, 0, 900), strength=1.1, error=0.01),
             *(Light(frame=f"{n}.*", direction=d) for n, d in zip("bc", DIRECTIONS, strict=False)),
         ),
-        camera={"pitch": 0.5, "intrinsics": (900, 900, 320, 240), "distance": 1500},  # type: ignore[arg-type]
+        camera={"pitch": 0.5, "intrinsics": (900, 900, 320, 240), "distance": 1500},
     )
     assert read_rig(write_rig(tmp_path / "rig.json", rig)) == rig
 

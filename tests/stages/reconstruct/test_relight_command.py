@@ -20,7 +20,7 @@ NEW = np.array([0.15, 0.1, np.sqrt(1 - 0.0325)])
 def test_a_flash_that_was_not_used_is_foretold():
     lights = ring(35, 5)
     scene = photograph(96, lights)
-    maps, _ = reconstruct(Photographs(scene.frames, lights, np.ones(5)), Reconstruct())
+    maps, _ = reconstruct(Photographs(scene.frames, lights, np.ones(5)), Reconstruct(), residuals=True)
     truth = photograph(96, [*lights, NEW]).frames[-1]
     assert np.abs(relit(maps, NEW) - truth)[maps.mask].mean() < 0.01
 

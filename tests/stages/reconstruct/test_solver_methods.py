@@ -140,7 +140,7 @@ def test_frames_out_of_order_are_told():
 def test_what_does_not_fit_is_refused():
     samples = np.ones((4, 6), np.float32)
     with pytest.raises(ValueError, match="unknown method"):
-        solve(samples, ring(30, 4), np.ones(4), method="best")  # type: ignore[arg-type]
+        solve(samples, ring(30, 4), np.ones(4), method="best")
     with pytest.raises(ValueError, match="needs the mask"):
         solve(samples, ring(30, 4), np.ones(4), method="marching")
     with pytest.raises(ValueError, match="mask has 4 pixels"):

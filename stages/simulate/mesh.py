@@ -104,9 +104,9 @@ def tube(
         ahead[0], ahead[-1] = path[1] - path[0], path[-1] - path[-2]
     ahead = ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
     up = np.where(np.abs(ahead[:, 2:3]) < 0.9, [[0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0]])
-    side = np.cross(ahead, up)
+    side = np.cross(up, ahead)
     side /= np.linalg.norm(side, axis=1, keepdims=True)
-    up = np.cross(side, ahead)
+    up = np.cross(ahead, side)
     angles = 2 * np.pi * np.arange(sides) / sides
     ring = np.cos(angles)[:, None] * side[:, None] + np.sin(angles)[:, None] * up[:, None]
     vertices = path[:, None] + np.broadcast_to(np.asarray(radius, float), len(path))[:, None, None] * ring

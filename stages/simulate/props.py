@@ -168,7 +168,8 @@ def _hand(rng: np.random.Generator, subject: Subject, visit: Visit, bust: Bust) 
     placed += [target[0], target[1], 0]
     under = placed[::9]
     placed[:, 2] += np.max(_surface(bust, under[:, :2]) - under[:, 2]) - rng.uniform(4, 9)
-    return Prop(HAND, placed, step.quads, subject.looks.skin * visit.tint[0], 0.05, 12.0)
+    quads = step.quads if side > 0 else step.quads[:, ::-1]  # a mirror turns a mesh inside out
+    return Prop(HAND, placed, quads, subject.looks.skin * visit.tint[0], 0.05, 12.0)
 
 
 def _telephone(rng: np.random.Generator, bust: Bust) -> Prop:

@@ -48,5 +48,8 @@ def test_tube_keeps_its_radius_and_closes() -> None:
     vertices, quads = tube(ring, 0.5, closed=True)
     from_axis = np.hypot(np.linalg.norm(vertices[:, :2], axis=1) - 10, vertices[:, 2])
     assert from_axis == pytest.approx(np.full(len(vertices), 0.5), rel=1e-2)
+    centres = 10 * vertices[:, :2] / np.linalg.norm(vertices[:, :2], axis=1, keepdims=True)
+    outwards = vertices - np.column_stack([centres, np.zeros(len(vertices))])
+    assert np.sum(outwards * vertex_normals(vertices, quads), axis=1).min() > 0.4
     assert len(quads) == 60 * 8
     assert triangles(quads).shape == (960, 3)

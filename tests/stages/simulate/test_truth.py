@@ -101,3 +101,15 @@ def test_truth_survives_its_file(tmp_path, plain_shot: tuple[Visit, Shot]) -> No
     assert five["left_eye"][0] < five["right_eye"][0]
     assert maps.attributes["rig"] == visit.rig
     assert float(maps.attributes["age"]) == pytest.approx(visit.age, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "worn", [{"spectacles": {"yes": 1}}, *({"occlusion": {f"-{what}": 1}} for what in ("hand", "mobile", "hair", "other"))]
+)
+def test_what_is_seen_of_a_prop_faces_the_camera(worn: dict[str, dict[str, int]]) -> None:
+    """Tubes (rims, strands, scarves) and left hands were inside out: black, with normals that point away."""
+    params = settings(frequencies=ALWAYS | worn)
+    shots = [shoot(params, session=number)[2] for number in range(3)]
+    facing = np.concatenate([shot.truth.normal[shot.regions >= skin.R_PROPS] for shot in shots])[:, 2]
+    assert len(facing) > 50
+    assert np.mean(facing > 0) > 0.9

@@ -26,10 +26,10 @@ from pipeline.maps import Maps, read_maps
 from pipeline.progress import wrote
 from pipeline.shading import render
 from pipeline.tables import write_atomic
-from stages.reconstruct.shadows import grounded, visible
+from stages.reconstruct.shadows import raised, visible
 
 REACH = 0.45  # radians over which residuals of two flashes are alike
-NOISE = 0.2  # variance of a residual that no other flash shares, in parts of what they share
+NOISE = 0.3  # variance of a residual that no other flash shares, in parts of what they share
 LINEAR = 3.0  # variance of a linear part beside it, outside the mask
 TURN, TILT = 36, 40.0  # pictures of an orbit, and its angle off the axis in degrees
 
@@ -66,7 +66,7 @@ def command(session: str, light: str | None, strength: float, out: str | None, o
 def modelled(maps: Maps, light: np.ndarray) -> np.ndarray:
     """(H, W) float32 of the maps under a flash of strength 1 from ``light`` (3,), unit: Lambert and cast shadows."""
     shaded = render(maps.normal, maps.albedo, light.astype(np.float32)) * visible(
-        grounded(maps.depth, maps.mask), light
+        raised(maps.depth, maps.mask), light
     )
     return np.where(maps.mask, shaded, 0).astype(np.float32)
 

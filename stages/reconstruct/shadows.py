@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 NEAR = 3  # px: what is nearer casts no shadow; its slope is the attached shadow's business
-BIAS = 1.0  # px that an occluder must stand above the ray
-SOFT = 3.0  # px more from which the shadow is whole
+SOFT = 3.0  # px above the ray from which an occluder's shadow is whole
+RELIEF = 1.2  # times the depth of a face: light between its parts flattens the normals of its hollows
 FAR = 1e3
 
 
@@ -59,10 +59,10 @@ def clearance(depth: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 def visible(depth: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(H, W) float32 in [0, 1]: 1 where the flash reaches the surface, 0 in cast shadow, soft at its edge."""
-    into = np.clip((clearance(depth, light) - BIAS) / SOFT, 0, 1)
+    into = np.clip(clearance(depth, light) / SOFT, 0, 1)
     return (1 - into * into * (3 - 2 * into)).astype(np.float32)
 
 
-def grounded(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Depth (H, W) with everything outside the mask far below, where it casts no shadow."""
-    return np.where(mask, depth, np.float32(-FAR)).astype(np.float32)
+def raised(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A face's depth (H, W) as shadows see it: `RELIEF` times as high, and everything outside the mask far below."""
+    return np.where(mask, np.float32(RELIEF) * depth, np.float32(-FAR)).astype(np.float32)

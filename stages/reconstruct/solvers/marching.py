@@ -2,15 +2,17 @@
 
 With few flashes no sample can be dropped for its rank alone, and one that fails pulls the normal with it: a cast shadow
 beside the nose, a flare on a cheek, a glint in an eye. Two things tell them from skin. The depth: the normals are
-integrated, each flash is marched over the surface, and samples in shadow lose their weight. And the neighbours: with
-the normal smoothed over a few pixels, each sample asks for an albedo ``q_i = x_i / (s_i l_i . n)``; where they agree
-that is the albedo, one that is far lower is in shadow, one that is far higher a flare. Then each pixel is solved again,
+integrated, each flash is marched over the surface, and samples in shadow lose their weight. And the neighbours: normal
+and albedo are averaged over a few pixels, the more of each the more confident it is, and with that normal each sample
+asks for an albedo ``q_i = x_i / (s_i l_i . n)``; one far below the albedo around is in shadow, one far above it a flare.
+Then each pixel is solved again,
 
     sum_i w_i v_i (x_i - s_i l_i . b)^2 + h |b - rho n|^2,
 
 with v the visibility (1 wherever Lambert's law leaves no residual to explain) and the hold h the stronger the more of
 the pixel's light was set aside, so that a pixel that one flash alone reaches takes the shape of its surroundings, and
-the weaker the more flashes there are.
+the weaker the more flashes there are. The weight w of a sample is its intensity, but no more than a pixel of the albedo
+around would have: a glint in a dark eye would outweigh all else.
 
 References: R. J. Woodham 1980, doi:10.1117/12.7972479 (the equations).
 """
@@ -23,7 +25,7 @@ import cv2
 import numpy as np
 
 from stages.reconstruct.integration import integrate
-from stages.reconstruct.shadows import grounded, visible
+from stages.reconstruct.shadows import raised, visible
 from stages.reconstruct.solvers.linear import (
     FLOOR,
     Solution,
@@ -35,11 +37,13 @@ from stages.reconstruct.solvers.linear import (
 )
 
 SHAPE, TONE = 0.006, 0.02  # of the longer side: Gaussians over which normals and albedo are smoothed
-DARK = (0.1, 0.5)  # of the albedo that the other samples ask for: below is shadow, above is lit
-FLARE = 1.3  # times the albedo around: more than that is not believed of one sample
-AROUND = 0.6  # of the albedo held to is that of the surroundings
+LEAST_SAY = 0.02  # in that smoothing, of a pixel without any confidence
+DARK = (0.1, 0.5)  # of the albedo around: a sample that asks for less is in shadow, for more is lit
+FLARE = (1.56, 2.6)  # of the albedo around: a sample that asks for less is skin, for more a flare
+MOST = 1.5  # of the intensity that a pixel of the albedo around would have: what a sample weighs at most
 HOLD, REST = 0.3, 1.2  # of the equations: weight of the surroundings; less REST - 1 of it where nothing is set aside
 TRACE = 0.02  # what a sample in shadow still weighs
+GLINT = 0.001  # what a flare still weighs
 AGREED = 0.01  # relative residual at which half of a doubt is left
 GRAZING = 0.1  # least cosine that an albedo is asked at
 
@@ -60,16 +64,18 @@ def solve_marching(
     rows = rows_of(lights, strengths)
     unit, albedo = split(first.scaled)
     lit = cast(unit, lights, mask, floor=floor)
-    normal = smoothed(unit, mask, SHAPE * max(mask.shape))
-    tone = smoothed(albedo[None], mask, TONE * max(mask.shape))[0]
+    say = first.confidence + np.float32(LEAST_SAY)
+    normal = smoothed(unit, say, mask, SHAPE * max(mask.shape))
     normal /= np.linalg.norm(normal, axis=0) + 1e-9
-    asked = samples / np.maximum(shading(rows, normal), GRAZING * np.asarray(strengths, np.float32)[:, None])
-    level = albedo_of(asked, tone)
-    lit *= TRACE + (1 - TRACE) * step(asked, DARK[0] * level, DARK[1] * level)
-    fair = 1 - (1 - TRACE) * step(asked, 1.2 * FLARE * level, 2 * FLARE * level)
-    plain = np.where(first.weights > 0, np.maximum(samples, 0) + np.float32(FLOOR), np.float32(0))
+    level = np.maximum(smoothed(albedo[None], say, mask, TONE * max(mask.shape))[0], 1e-6)
+    white = np.maximum(shading(rows, normal), GRAZING * np.asarray(strengths, np.float32)[:, None])
+    asked = samples / (white * level)
+    lit *= TRACE + (1 - TRACE) * step(asked, *DARK)
+    fair = 1 - (1 - GLINT) * step(asked, *FLARE)
+    plain = np.minimum(np.maximum(samples, 0), MOST * level * white) + np.float32(FLOOR)
+    plain[first.weights <= 0] = 0
     doubt = doubted(first, samples)
-    weights = (plain * (1 - (1 - TRACE) * doubt * (1 - lit * fair))).astype(np.float32)
+    weights = (plain * (1 - doubt * (1 - np.maximum(lit, TRACE) * fair))).astype(np.float32)
     whole = plain.sum(axis=0) + np.float32(FLOOR)
     hold = HOLD / max(len(lights) - 3, 1) * whole * doubt * np.clip(REST - weights.sum(axis=0) / whole, 0, 1)
     scaled = held_least_squares(samples, rows, weights, level * normal, hold)
@@ -94,35 +100,24 @@ def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
     """(k, P) in [0, 1]: how far each flash reaches the mask's pixels over the depth of unit normals (3, P)."""
     normal = np.zeros((*mask.shape, 3), np.float32)
     normal[mask] = unit.T
-    depth = grounded(integrate(normal, mask, floor=floor), mask)
+    depth = raised(integrate(normal, mask, floor=floor), mask)
     directions = lights if lights.ndim == 2 else lights.mean(axis=2)
     return np.stack([visible(depth, light)[mask] for light in directions])
 
 
-def albedo_of(asked: np.ndarray, tone: np.ndarray) -> np.ndarray:
-    """Albedo (P,) from those that each sample asks for (k, P) and that of the surroundings (P,).
-
-    The second highest asked for, so that one flare has no say; no more than `FLARE` times that of the surroundings
-    unless three samples ask for it; and drawn towards the surroundings by `AROUND`.
-    """
-    ordered = np.partition(asked, (-3, -2), axis=0)
-    own = np.minimum(ordered[-2], FLARE * np.maximum(tone, ordered[-3]))
-    return np.maximum((1 - AROUND) * own + AROUND * tone, 1e-6).astype(np.float32)
-
-
-def smoothed(values: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
-    """(c, P) values of the mask's pixels under a Gaussian of ``size`` px that sees the mask alone."""
-    inside = mask.astype(np.float32)
-    weight = cv2.GaussianBlur(inside, (0, 0), size)[mask]
+def smoothed(values: np.ndarray, say: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
+    """(c, P) weighted means of the mask's pixels under a Gaussian of ``size`` px: values (c, P), weights ``say`` (P,)."""
     image = np.zeros(mask.shape, np.float32)
+    image[mask] = say
+    weight = cv2.GaussianBlur(image, (0, 0), size)[mask]
     out = np.empty(values.shape, np.float32)
     for channel, one in zip(out, values, strict=True):
-        image[mask] = one
+        image[mask] = one * say
         channel[:] = cv2.GaussianBlur(image, (0, 0), size)[mask] / weight
     return out
 
 
-def step(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def step(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, smooth between them."""
     t = np.clip((values - low) / (high - low), 0, 1)
     out: np.ndarray = t * t * (3 - 2 * t)

@@ -65,9 +65,7 @@ def command(session: str, light: str | None, strength: float, out: str | None, o
 
 def modelled(maps: Maps, light: np.ndarray) -> np.ndarray:
     """(H, W) float32 of the maps under a flash of strength 1 from ``light`` (3,), unit: Lambert and cast shadows."""
-    shaded = render(maps.normal, maps.albedo, light.astype(np.float32)) * visible(
-        raised(maps.depth, maps.mask), light
-    )
+    shaded = render(maps.normal, maps.albedo, light.astype(np.float32)) * visible(raised(maps.depth, maps.mask), light)
     return np.where(maps.mask, shaded, 0).astype(np.float32)
 
 

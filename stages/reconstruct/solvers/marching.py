@@ -4,7 +4,7 @@ With few flashes no sample can be dropped for its rank alone, and one that fails
 beside the nose, a flare on a cheek, a glint in an eye. Two things tell them from skin. The depth: the normals are
 integrated, each flash is marched over the surface, and samples in shadow lose their weight. And the neighbours: normal
 and albedo are averaged over a few pixels, the more of each the more confident it is, and with that normal each sample
-asks for an albedo ``q_i = x_i / (s_i l_i . n)``; one far below the albedo around is in shadow, one far above it a flare.
+asks for an albedo ``q_i = x_i / (s_i l_i . n)``; one far below the albedo around is in shadow, one far above a flare.
 Then each pixel is solved again,
 
     sum_i w_i v_i (x_i - s_i l_i . b)^2 + h |b - rho n|^2,
@@ -106,7 +106,7 @@ def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
 
 
 def smoothed(values: np.ndarray, say: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:
-    """(c, P) weighted means of the mask's pixels under a Gaussian of ``size`` px: values (c, P), weights ``say`` (P,)."""
+    """(c, P) means of values (c, P) of the mask's pixels under a Gaussian of ``size`` px, weighted by ``say`` (P,)."""
     image = np.zeros(mask.shape, np.float32)
     image[mask] = say
     weight = cv2.GaussianBlur(image, (0, 0), size)[mask]

@@ -27,7 +27,7 @@ class Topology:
     ----------
     triangles : (T, 3) int32.
     place : (V, 3) float32, each vertex's place on the template, mm.
-    uv : (T, 3, 2) float32 texture coordinates of the corners.
+    uv : (3T, 2) float32 texture coordinates of the corners, three a triangle.
     part : (T,) int8 index into `human.BODY_GROUPS`.
     skin, locks : (V,) bool, vertices of the body's surface and of long hair.
     turns : (V,) float64, how much of the head's rotation a vertex follows.
@@ -67,7 +67,7 @@ def topology() -> Topology:
         quads=step.quads,
         triangles=triangles,
         place=place.astype(np.float32),
-        uv=uv[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 2),
+        uv=uv[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 2),
         part=part,
         skin=skin,
         locks=locks,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import re
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from importlib.util import find_spec
@@ -46,6 +47,7 @@ ANCHORS: dict[str, tuple[tuple[str, float], ...]] = {
 }
 NEWBORN = np.array([0.922, 0.922, 0.75])  # Anny's newborn is a baby scaled down; in Anny's axes (x, z up)
 NEWBORN_PARTS = 3.0
+_COMMENT = re.compile(r"^#.*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,7 @@ class Human:
 
     def _parse(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``vertex dx dy dz`` as indices into the bust and offsets in mm."""
-        lines = [line for line in text.decode("ascii").splitlines() if line and not line.startswith("#")]
-        rows = np.array(" ".join(lines).split(), dtype=np.float64).reshape(-1, 4)
+        rows = np.fromstring(_COMMENT.sub("", text.decode("ascii")), sep=" ").reshape(-1, 4)
         index = self._bust_index[rows[:, 0].astype(int)]
         return index[index >= 0], rows[index >= 0, 1:] * MM
 

@@ -47,9 +47,8 @@ class Scene:
         met = self._scene.cast_rays(o3d.core.Tensor(rays), nthreads=1)
         far = met["t_hit"].numpy()
         index = np.flatnonzero(np.isfinite(far))
-        uv = met["primitive_uvs"].numpy()[index]
-        weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
-        return Hits(far, index, met["primitive_ids"].numpy()[index].astype(np.int64), weights)
+        u, v = np.take(met["primitive_uvs"].numpy(), index, axis=0).T
+        return Hits(far, index, met["primitive_ids"].numpy()[index].astype(np.int64), np.stack([1 - (u + v), u, v]).T)
 
     def blocked(self, rays: np.ndarray, reach: float) -> np.ndarray:
         """(N,) bool: whether anything lies on the way within ``reach`` lengths of the direction."""

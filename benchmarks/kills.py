@@ -118,7 +118,7 @@ class Pipeline:
         (self.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": others}, sort_keys=False))
 
     def scratch(self, stage: str) -> dict[Path, int | str]:
-        """Finished files of a stage's work in progress: the times at which they were written, the whole lines of logs."""
+        """Finished files of a stage's work in progress: when they were written, or the whole lines of a log."""
         home = self.root / ".psface" / stage.replace("@", "/")
         files = (p for p in home.glob("?" * 16 + "/**/*") if p.is_file() and not p.name.startswith("."))
         done = [p for p in files if p.name not in REWRITTEN and p.suffix != ".npy"]

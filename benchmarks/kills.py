@@ -26,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -120,8 +121,8 @@ class Pipeline:
     def scratch(self, stage: str) -> dict[Path, int | str]:
         """Finished files of a stage's work in progress: when they were written, or the whole lines of a log."""
         home = self.root / ".psface" / stage.replace("@", "/")
-        files = (p for p in home.glob("?" * 16 + "/**/*") if p.is_file() and not p.name.startswith("."))
-        done = [p for p in files if p.name not in REWRITTEN and p.suffix != ".npy"]
+        whole = (p for p in home.glob("?" * 16 + "/**/*") if "/." not in p.relative_to(home).as_posix())
+        done = [p for p in whole if p.is_file() and p.name not in REWRITTEN and p.suffix != ".npy"]
         return {p: whole_lines(p) if p.suffix == ".jsonl" else p.stat().st_mtime_ns for p in done}
 
     def hidden(self) -> list[str]:
@@ -165,25 +166,23 @@ class Pipeline:
 
     def _strike(self, kill: Kill) -> tuple[str, psutil.Process | None] | None:
         """Start, wait, kill: what was hit, and the stage's process where it lives on without DVC; None if too late."""
-        with self.start("-s", kill.stage) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if "Running stage" in line:
-                    break
-            time.sleep(kill.moment)
-            if process.poll() is not None:
-                process.communicate()
-                return None
-            children = psutil.Process(process.pid).children()
-            hit = kill.way if children else f"{kill.way} while DVC saved"
-            if kill.way == "stage" and children:
-                children[0].kill()
-                process.wait(timeout=60)  # DVC ends by itself
-            elif kill.way == "group":
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-            process.wait()
+        process = self.start("-s", kill.stage)
+        running = threading.Event()
+        threading.Thread(target=listen, args=(process, running), daemon=True).start()
+        running.wait()
+        time.sleep(kill.moment)
+        if process.poll() is not None:
+            return None
+        children = psutil.Process(process.pid).children()
+        hit = kill.way if children else f"{kill.way} while DVC saved"
+        if kill.way == "stage" and children:
+            children[0].kill()
+            process.wait(timeout=60)  # DVC ends by itself
+        elif kill.way == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
         return hit, children[0] if children and kill.way == "dvc" else None
 
     def _fault(self, stage: str, status: int, said: str) -> str:
@@ -193,6 +192,16 @@ class Pipeline:
         if self.read_lock()[stage]["outs"] != self.lock[stage]["outs"]:
             return f"other artifacts: {self.read_lock()[stage]['outs']} instead of {self.lock[stage]['outs']}"
         return f"torn files: {', '.join(self.hidden())}" if self.hidden() else ""
+
+
+def listen(process: subprocess.Popen[str], running: threading.Event) -> None:
+    """Take what DVC and its stage print, to the end of the last of them, and tell when the stage runs."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if "Running stage" in line:
+                running.set()
+    running.set()
 
 
 def whole_lines(log: Path) -> str:

@@ -12,7 +12,8 @@ is run again by DVC and, at a moment drawn from its whole time (DVC's saving inc
 `dvc repro` then has to bring the stage to its end with the artifacts of the reference, without a file too many. Every
 stage is killed at least once, the rest of the kills go by time. DVC's cache of earlier runs is switched off.
 
-`kept` says how many of the files that lay finished in `.psface/` at the kill were taken up unchanged afterwards.
+`kept` says how many of the files that lay finished in `.psface/` at the kill were taken up unchanged afterwards; of a
+log (`.jsonl`) its whole lines, which later ones follow.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -39,7 +41,7 @@ from tests.e2e.tiny import make_clone
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WAYS = ("stage", "dvc", "group")
-REWRITTEN = {"last.pt", "sightings.jsonl"}  # files of work in progress that grow with it
+REWRITTEN = {"last.pt"}  # what of the work in progress is replaced as it goes on
 LOCKED = re.compile(r"already running here|is busy, it is being blocked")
 
 
@@ -116,11 +118,12 @@ class Pipeline:
         others = {name: entry for name, entry in self.lock.items() if name != stage}
         (self.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": others}, sort_keys=False))
 
-    def scratch(self, stage: str) -> dict[Path, int]:
-        """Finished files of a stage's work in progress, with the times at which they were written."""
+    def scratch(self, stage: str) -> dict[Path, int | str]:
+        """Finished files of a stage's work in progress: when they were written, or the whole lines of a log."""
         home = self.root / ".psface" / stage.replace("@", "/")
-        files = (p for p in home.glob("?" * 16 + "/**/*") if p.is_file() and not p.name.startswith("."))
-        return {p: p.stat().st_mtime_ns for p in files if p.name not in REWRITTEN and p.suffix != ".npy"}
+        whole = (p for p in home.glob("?" * 16 + "/**/*") if "/." not in p.relative_to(home).as_posix())
+        done = [p for p in whole if p.is_file() and p.name not in REWRITTEN and p.suffix != ".npy"]
+        return {p: whole_lines(p) if p.suffix == ".jsonl" else p.stat().st_mtime_ns for p in done}
 
     def hidden(self) -> list[str]:
         """Torn files among the artifacts."""
@@ -154,7 +157,7 @@ class Pipeline:
             return Outcome(kill, "; ".join(notes), f"training began anew: {said[-2000:]}")
         if before and not done and not found:
             after = self.scratch(kill.stage)
-            kept = sum(after.get(p) == t for p, t in before.items())
+            kept = sum(is_kept(was, after.get(p)) for p, was in before.items())
             notes.append(f"kept {kept} of {len(before)}")
             if kept < len(before):
                 return Outcome(kill, "; ".join(notes), "finished work was done again")
@@ -163,25 +166,23 @@ class Pipeline:
 
     def _strike(self, kill: Kill) -> tuple[str, psutil.Process | None] | None:
         """Start, wait, kill: what was hit, and the stage's process where it lives on without DVC; None if too late."""
-        with self.start("-s", kill.stage) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if "Running stage" in line:
-                    break
-            time.sleep(kill.moment)
-            if process.poll() is not None:
-                process.communicate()
-                return None
-            children = psutil.Process(process.pid).children()
-            hit = kill.way if children else f"{kill.way} while DVC saved"
-            if kill.way == "stage" and children:
-                children[0].kill()
-                process.wait(timeout=60)  # DVC ends by itself
-            elif kill.way == "group":
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
-            process.wait()
+        process = self.start("-s", kill.stage)
+        running = threading.Event()
+        threading.Thread(target=listen, args=(process, running), daemon=True).start()
+        running.wait()
+        time.sleep(kill.moment)
+        if process.poll() is not None:
+            return None
+        children = psutil.Process(process.pid).children()
+        hit = kill.way if children else f"{kill.way} while DVC saved"
+        if kill.way == "stage" and children:
+            children[0].kill()
+            process.wait(timeout=60)  # DVC ends by itself
+        elif kill.way == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()
         return hit, children[0] if children and kill.way == "dvc" else None
 
     def _fault(self, stage: str, status: int, said: str) -> str:
@@ -191,6 +192,27 @@ class Pipeline:
         if self.read_lock()[stage]["outs"] != self.lock[stage]["outs"]:
             return f"other artifacts: {self.read_lock()[stage]['outs']} instead of {self.lock[stage]['outs']}"
         return f"torn files: {', '.join(self.hidden())}" if self.hidden() else ""
+
+
+def listen(process: subprocess.Popen[str], running: threading.Event) -> None:
+    """Take what DVC and its stage print, to the end of the last of them, and tell when the stage runs."""
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if "Running stage" in line:
+                running.set()
+    running.set()
+
+
+def whole_lines(log: Path) -> str:
+    """The text of a log, without a last line that a kill cut short."""
+    text = log.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1]
+
+
+def is_kept(was: int | str, now: int | str | None) -> bool:
+    """Whether a file of work in progress was left alone, or a log only written on."""
+    return now.startswith(was) if isinstance(was, str) and isinstance(now, str) else now == was
 
 
 def draw(seconds: dict[str, float], count: int, seed: int) -> Iterator[Kill]:

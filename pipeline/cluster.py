@@ -6,12 +6,11 @@ is kept when the rest is interrupted.
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache, partial
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 PATIENCE = 15.0  # seconds for a scheduler or a first worker to answer, and between looks whether any worker is left
 
 
@@ -87,17 +85,7 @@ def _call_there(host: str, token: Path, function: Callable[[Item], Value], item:
             f"the Dask worker on {socket.gethostname()} does not see {token.parent.parent} as {host} has it: "
             "workers need the same files under the same paths"
         )
-    _keep_memory()
     return function(item)
-
-
-@cache
-def _keep_memory() -> None:
-    """Undo what Dask asks of its workers: to give memory back at once, which maps each large array's pages anew."""
-    with suppress(AttributeError):  # another C library than GNU's
-        library = ctypes.CDLL(None)
-        library.mallopt(M_TRIM_THRESHOLD, 1 << 30)
-        library.mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
 def _result(client: Client, future: Future, cluster: str) -> Any:

@@ -5,11 +5,12 @@ On one thread a session costs the least of a core, and `jobs` says how many core
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from threading import Thread
@@ -27,6 +28,7 @@ from pipeline.progress import track
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")  # joblib replaces one that has grown
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 Jobs = int | str  # processes on this machine (-1: all cores), or the address of a Dask scheduler
 
 
@@ -51,8 +53,20 @@ def end_with_parent(parent: int) -> None:
 def _call_in(folder: Path, function: Callable[[Item], Value], item: Item) -> Value | Rejected:
     """In a worker process, this machine's or a cluster's."""
     os.chdir(folder)  # a worker that is used again stands where its first caller stood
+    _keep_memory()
     _one_thread_for_good()
     return _call(function, item)
+
+
+@cache
+def _keep_memory() -> None:
+    """Let freed memory stay with this process: to give it back, as the C library does and Dask asks for, maps the pages
+    of each large array anew.
+    """
+    with suppress(AttributeError):  # another C library than GNU's
+        library = ctypes.CDLL(None)
+        library.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+        library.mallopt(M_MMAP_THRESHOLD, 1 << 25)
 
 
 @cache
@@ -104,6 +118,7 @@ def imap_sessions(
         raise UserError(f"--jobs {jobs}: give a number of processes, or -1 for all cores")
     jobs = cpu_count() if jobs == -1 else jobs
     if jobs == 1 or len(items) <= 1:
+        _keep_memory()
         with _one_thread():
             yield from track((_call(function, item) for item in items), label, total=len(items))
         return

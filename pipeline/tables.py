@@ -8,11 +8,12 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:  # pandas is imported where a table is read: most processes write small files alone
+    import pandas as pd
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -81,6 +82,8 @@ def write_parquet(path: str | Path, table: pd.DataFrame) -> Path:
 
 def read_parquet(path: str | Path, *, made_by: str, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table, or say which stage makes it; one that lacks any of ``columns`` is some other table."""
+    import pandas as pd
+
     table = _read(path, pd.read_parquet, made_by)
     missing = [name for name in columns if name not in table.columns]
     if missing:
@@ -92,6 +95,8 @@ def read_parquet(path: str | Path, *, made_by: str, columns: Sequence[str] = ())
 
 def read_csv(path: str | Path, *, made_by: str, **options: Any) -> pd.DataFrame:
     """Read a CSV, or say which stage makes it."""
+    import pandas as pd
+
     return _read(path, lambda p: pd.read_csv(p, **options), made_by)
 
 

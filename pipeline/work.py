@@ -42,17 +42,21 @@ def key_of(*parts: Any) -> str:
 
 
 def source(*names: str) -> list[Path]:
-    """Source files of modules and packages by their dotted names, for `key_of`.
+    """Source files of modules and of whole packages by their dotted names, for `key_of`; nothing is imported.
 
     What one version of the code began, another must not go on with.
     """
     files: list[Path] = []
     for name in names:
-        spec = importlib.util.find_spec(name)
+        top, *inner = name.split(".")
+        spec = importlib.util.find_spec(top)  # of a dotted name, it would import what stands before the last dot
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"no source of {name}")
-        origin = Path(spec.origin)
-        files += sorted(origin.parent.glob("*.py")) if spec.submodule_search_locations else [origin]
+        place = Path(spec.origin).parent.joinpath(*inner)
+        found = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        if not (found and found[0].is_file()):
+            raise ModuleNotFoundError(f"no source of {name}")
+        files += found
     return files
 
 

@@ -1,6 +1,7 @@
 """All sessions' faces as packed arrays: found in batches, cut in parallel, written straight into the files.
 
-Work in progress survives a kill: `sightings.jsonl` holds a line a session that was looked at, and is taken up again.
+Work in progress survives a kill and is taken up again: `sightings.jsonl` holds a line a session that was looked at,
+`cuts.jsonl` one a face that lies in the arrays, or cannot.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ from stages.crop.looks import Sighting, eye_distance, find_faces
 
 BATCH = 16  # sessions that are looked at together
 NO_MAPS = "no maps: not reconstructed"
+ARRAYS = (*MODALITIES, "mask")
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,11 @@ def pack_faces(
     found = [s for s in ready if seen[s.id].landmarks is not None]
     tasks = [Job(s, np.asarray(seen[s.id].landmarks), row) for row, s in enumerate(found)]
     faces = work / "faces"
-    faces.mkdir(exist_ok=True)
-    _create(faces, len(tasks), len(ready[0].frames), params.size)
-    cut = partial(_cut_into, maps=maps, faces=faces, params=params)
-    results = list(imap_sessions(cut, tasks, jobs=jobs, label="crop: cutting faces"))
-    failed = {t.session.id: str(r) for t, r in zip(tasks, results, strict=True) if isinstance(r, Rejected)}
+    log = work / "cuts.jsonl"
+    if not (log.exists() and all((faces / f"{name}.npy").exists() for name in ARRAYS)):
+        log.unlink(missing_ok=True)  # it speaks of arrays that are gone
+        _create(faces, len(tasks), len(ready[0].frames), params.size)
+    failed = cut_faces(tasks, log, partial(_cut_into, maps=maps, faces=faces, params=params), jobs=jobs)
     tasks = _keep(faces, [t for t in tasks if t.session.id not in failed], len(tasks))
     seen |= {s.id: Sighting(None, 0.0, 0, NO_MAPS) for s in sessions if s.id not in seen}
     index = _index(sessions, seen, failed, {t.session.id: t for t in tasks}, params)
@@ -106,7 +109,7 @@ def look_at(
     sessions: Sequence[Session], path: Path, params: Crop, *, jobs: Jobs, device: str = "cpu"
 ) -> dict[str, Sighting]:
     """What was seen of each session by id; what an interrupted run has seen is read from ``path``."""
-    seen = dict(_read_sightings(path))
+    seen = {session: _sighting(*rest) for session, *rest in _whole_lines(path)}
     batches = [sessions[i : i + BATCH] for i in range(0, len(sessions), BATCH)]
     waiting = [batch for batch in batches if any(s.id not in seen for s in batch)]
     look = partial(_look, params=params, device=device)
@@ -120,6 +123,19 @@ def look_at(
                 file.write(_line(session.id, sighting))
             file.flush()
     return {s.id: seen[s.id] for s in sessions}
+
+
+def cut_faces(tasks: Sequence[Job], path: Path, cut: Callable[[Job], None], *, jobs: Jobs) -> dict[str, str]:
+    """Cut all faces; the reason of each that could not be, by session; those that ``path`` names are done already."""
+    reasons: dict[str, str | None] = dict(_whole_lines(path))
+    waiting = [task for task in tasks if task.session.id not in reasons]
+    with path.open("a", encoding="utf-8") as file:
+        results = imap_sessions(cut, waiting, jobs=jobs, label="crop: cutting faces")
+        for task, result in zip(waiting, results, strict=True):
+            reason = reasons[task.session.id] = str(result) if isinstance(result, Rejected) else None
+            file.write(json.dumps([task.session.id, reason]) + "\n")
+            file.flush()
+    return {session: reason for session, reason in reasons.items() if reason is not None}
 
 
 def _look(batch: Sequence[Session], *, params: Crop, device: str) -> list[Sighting]:
@@ -147,18 +163,21 @@ def _line(session: str, sighting: Sighting) -> str:
     return json.dumps([session, points, sighting.score, sighting.n_faces, sighting.reason]) + "\n"
 
 
-def _read_sightings(path: Path) -> Iterator[tuple[str, Sighting]]:
-    """Lines that were written whole."""
+def _sighting(points: list[list[float]] | None, score: float, n_faces: int, reason: str) -> Sighting:
+    return Sighting(None if points is None else np.array(points, np.float32), score, n_faces, reason)
+
+
+def _whole_lines(path: Path) -> Iterator[list[Any]]:
+    """What the lines of a log say that were written whole; nothing where there is no log."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if text and not text.endswith("\n"):  # a kill cut the last line: what follows must not run on from it
         text = text[: text.rfind("\n") + 1]
         path.write_text(text, encoding="utf-8")
-    for line in text.splitlines():
-        session, points, score, n_faces, reason = json.loads(line)
-        yield session, Sighting(None if points is None else np.array(points, np.float32), score, n_faces, reason)
+    yield from map(json.loads, text.splitlines())
 
 
 def _create(faces: Path, rows: int, frames: int, size: int) -> None:
+    faces.mkdir(exist_ok=True)
     channels = {"normal": 3, "frames": frames}
     for name in MODALITIES:
         shape = (rows, size, size, channels.get(name, 1))
@@ -193,12 +212,14 @@ def _cut_into(job: Job, *, maps: Path, faces: Path, params: Crop) -> None:
 
 
 def _keep(faces: Path, tasks: list[Job], rows: int) -> list[Job]:
-    """Close the gaps that faces which could not be cut have left in the arrays."""
+    """Close the gaps that faces which could not be cut have left in the arrays; a killed run may have closed some."""
     if len(tasks) < rows:
-        for name in (*MODALITIES, "mask"):
+        for name in ARRAYS:
             path = faces / f"{name}.npy"
             whole = np.load(path, mmap_mode="r")
-            beside = path.with_suffix(".part")
+            if len(whole) == len(tasks):
+                continue
+            beside = path.with_name(f".{path.name}")
             kept = _open_new(beside, whole.dtype.type, (len(tasks), *whole.shape[1:]))
             for row, task in enumerate(tasks):
                 kept[row] = whole[task.row]

@@ -27,11 +27,12 @@ class Topology:
     ----------
     triangles : (T, 3) int32.
     place : (V, 3) float32, each vertex's place on the template, mm.
-    uv : (T, 3, 2) float32 texture coordinates of the corners.
+    uv : (3T, 2) float32 texture coordinates of the corners, three a triangle.
     part : (T,) int8 index into `human.BODY_GROUPS`.
     skin, locks : (V,) bool, vertices of the body's surface and of long hair.
     turns : (V,) float64, how much of the head's rotation a vertex follows.
     landmarks : (11,) int, the vertices of Photoface's landmarks.
+    neck : (200,) int, the vertices nearest to the height at which the head turns.
     without_long_hair : the number of triangles before those of long hair, which come last.
     """
 
@@ -45,6 +46,7 @@ class Topology:
     locks: np.ndarray
     turns: np.ndarray
     landmarks: np.ndarray
+    neck: np.ndarray
     without_long_hair: int
 
 
@@ -62,17 +64,19 @@ def topology() -> Topology:
     locks = np.zeros(len(place), bool)
     locks[triangles[part == LONG_HAIR]] = True
     normals = mesh.vertex_normals(place, step.quads)
+    placed = place.astype(np.float32)
     return Topology(
         subdivision=step,
         quads=step.quads,
         triangles=triangles,
-        place=place.astype(np.float32),
-        uv=uv[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 2),
+        place=placed,
+        uv=uv[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 2),
         part=part,
         skin=skin,
         locks=locks,
         turns=fields.ramp(place[:, 1], 560.0, 640.0),
         landmarks=_landmarks(place, normals, skin),
+        neck=np.argsort(np.abs(placed[:, 1] - NECK_PIVOT[1]) + 1e3 * ~skin)[:200],
         without_long_hair=int(np.argmax(part == LONG_HAIR)),
     )
 
@@ -142,9 +146,7 @@ def rotation_of(angles: np.ndarray) -> np.ndarray:
 
 def _pivot(rest: np.ndarray) -> np.ndarray:
     """Where the head turns: the template's pivot carried to this shape by its nearest vertices."""
-    place = topology().place
-    near = np.argsort(np.abs(place[:, 1] - NECK_PIVOT[1]) + 1e3 * (~topology().skin))[:200]
-    return rest[near].mean(0)
+    return rest[topology().neck].mean(0)
 
 
 def _grow(rest: np.ndarray, subject: Subject, visit: Visit) -> np.ndarray:

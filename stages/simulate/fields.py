@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.shading import lengths
 from stages.simulate.subject import Looks
 
 EYE_CENTRES = np.array([[-30.78, 728.41, 124.53], [30.78, 728.41, 124.53]])  # image left first
@@ -92,7 +93,7 @@ def cloth(place: np.ndarray, collar: float) -> np.ndarray:
 def eye_radius(place: np.ndarray) -> np.ndarray:
     """Distance (N,) in mm to the centre of the nearer eye."""
     nearer = np.where(place[:, :1] < 0, EYE_CENTRES[0], EYE_CENTRES[1])
-    return np.linalg.norm(place - nearer, axis=1)
+    return lengths(place - nearer)
 
 
 def ramp(field: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -187,17 +187,14 @@ class Human:
         return self._parse(_data("faceunits01", "targets", "faceunits", f"{name}.target").read_bytes())
 
     def _parse(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Rows ``vertex dx dy dz`` as indices into the bust and offsets in mm."""
-        lines = [line for line in text.decode("ascii").splitlines() if line and not line.startswith("#")]
-        rows = np.array(" ".join(lines).split(), dtype=np.float64).reshape(-1, 4)
-        index = self._bust_index[rows[:, 0].astype(int)]
-        return index[index >= 0], rows[index >= 0, 1:] * MM
+        """Rows ``vertex dx dy dz`` as indices into the bust and offsets in mm; those of the body below are skipped."""
+        kept = [line for line in text.splitlines() if line.partition(b" ")[0] in self._bust_names]
+        rows = np.fromstring(b" ".join(kept).decode("ascii"), sep=" ").reshape(-1, 4)
+        return np.searchsorted(self.mesh.base, rows[:, 0].astype(np.int32)), rows[:, 1:] * MM
 
     @cached_property
-    def _bust_index(self) -> np.ndarray:
-        index = np.full(20_000, -1, dtype=np.int32)
-        index[self.mesh.base] = np.arange(len(self.mesh.base))
-        return index
+    def _bust_names(self) -> frozenset[bytes]:
+        return frozenset(b"%d" % vertex for vertex in self.mesh.base.tolist())
 
 
 @lru_cache(maxsize=1)

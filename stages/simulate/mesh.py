@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from pipeline.shading import lengths
+
 
 @dataclass(frozen=True)
 class Subdivision:
@@ -92,7 +94,18 @@ def vertex_normals(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
     normals = np.stack(
         [np.bincount(quads.ravel(), np.repeat(across[:, i], 4), minlength=len(vertices)) for i in range(3)], axis=1
     )
-    return (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    return (normals / np.maximum(lengths(normals), 1e-12)[:, None]).astype(np.float32)
+
+
+def blend(weights: np.ndarray, values: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Values (V, C) of three corners (N, 3) each, weighted by (N, 3): (N, C), its columns contiguous."""
+    columns, shares = np.ascontiguousarray(corners.T), np.ascontiguousarray(weights.T)
+    blended = np.empty((values.shape[1], len(corners)), np.result_type(weights, values))
+    for value, out in zip(np.ascontiguousarray(values.T), blended, strict=True):
+        np.multiply(shares[0], value[columns[0]], out=out)
+        out += shares[1] * value[columns[1]]
+        out += shares[2] * value[columns[2]]
+    return blended.T
 
 
 def tube(

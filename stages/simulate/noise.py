@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 SIZE = 1024
+ROW = 4096  # places in a row: OpenCV's pictures have fewer than 32,768 columns
 
 
 @lru_cache(maxsize=16)
@@ -38,12 +39,18 @@ def _noise(gain: np.ndarray, seed: int) -> np.ndarray:
     return (picture / picture.std()).astype(np.float32)
 
 
-def look_up(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear values (N,) of a tileable picture at texels x, y (N,)."""
-    count = len(x)
-    rows = max(1, -(-count // 4096))
-    grid = np.zeros((2, rows * 4096), np.float32)
-    grid[0, :count], grid[1, :count] = x, y
-    maps = np.mod(grid, picture.shape[0]).reshape(2, rows, 4096)
-    values = cv2.remap(picture, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return values.ravel()[:count]
+class Texels:
+    """Places x, y (N,) in texels, at which any tileable picture of `SIZE` is looked up."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.count = len(x)
+        rows = max(1, -(-self.count // ROW))
+        grid = np.zeros((2, rows * ROW), np.float32)
+        grid[0, : self.count], grid[1, : self.count] = x, y
+        grid -= np.floor(grid / SIZE) * SIZE  # as by `numpy.mod`, many times as fast
+        self.x, self.y = grid.reshape(2, rows, ROW)
+
+    def of(self, picture: np.ndarray) -> np.ndarray:
+        """Bilinear values (N,) of a picture (SIZE, SIZE)."""
+        values = cv2.remap(picture, self.x, self.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        return np.asarray(values).ravel()[: self.count]

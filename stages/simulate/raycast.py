@@ -5,22 +5,40 @@ One thread a process: sessions are spread over processes, and one order of work 
 
 from __future__ import annotations
 
-import warnings
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import PsfaceError
 
-with warnings.catch_warnings():  # a wheel built for CUDA says at import that there is none
-    warnings.simplefilter("ignore", ImportWarning)
+
+def _open3d() -> Any:
+    """Open3D's compiled module alone: the package imports pandas, scikit-learn and Dash beside it, for two seconds."""
+    if "open3d" in sys.modules:
+        return sys.modules["open3d"]
+    spec = find_spec("open3d")
+    if spec is None or spec.submodule_search_locations is None:
+        raise PsfaceError("the package `open3d` is not installed: `make` sets up what `psface simulate` needs")
+    bare = ModuleType("open3d")
+    bare.__path__ = list(spec.submodule_search_locations)
+    sys.modules["open3d"] = bare
     try:
-        import open3d as o3d
-    except OSError as error:  # its wheel is linked against a desktop's libraries, needed or not
+        from open3d.cpu import pybind
+    except ImportError as error:  # its wheel is linked against a desktop's libraries, needed or not
         raise PsfaceError(
             f"Open3D, which traces the simulator's rays, misses a system library ({str(error).split(':')[0]}): "
             "install it (on Debian and Ubuntu: apt-get install libgl1 libgomp1)"
         ) from error
+    finally:
+        del sys.modules["open3d"]
+    return pybind
+
+
+o3d = _open3d()
 
 
 @dataclass(frozen=True)
@@ -47,9 +65,8 @@ class Scene:
         met = self._scene.cast_rays(o3d.core.Tensor(rays), nthreads=1)
         far = met["t_hit"].numpy()
         index = np.flatnonzero(np.isfinite(far))
-        uv = met["primitive_uvs"].numpy()[index]
-        weights = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
-        return Hits(far, index, met["primitive_ids"].numpy()[index].astype(np.int64), weights)
+        u, v = np.take(met["primitive_uvs"].numpy(), index, axis=0).T
+        return Hits(far, index, met["primitive_ids"].numpy()[index].astype(np.int64), np.stack([1 - (u + v), u, v]).T)
 
     def blocked(self, rays: np.ndarray, reach: float) -> np.ndarray:
         """(N,) bool: whether anything lies on the way within ``reach`` lengths of the direction."""

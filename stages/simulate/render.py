@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.maps import Maps
 from pipeline.params import Effects
+from pipeline.shading import lengths
 from stages.simulate.bust import build_bust
 from stages.simulate.camera import FINE, Camera, Sensor, expose
 from stages.simulate.props import build_props
@@ -102,8 +103,7 @@ def true_maps(points: Points, camera: Camera, visit: Visit) -> tuple[Maps, np.nd
     mask = covered[..., 0] > 0.5
     share = np.where(mask[..., None], covered, 1)
     normal = averaged(points.normal)
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    normal = np.where(mask[..., None], normal / np.maximum(length, 1e-6), 0)
+    normal = np.where(mask[..., None], normal / np.maximum(lengths(normal), 1e-6)[..., None], 0)
     depth = (averaged(points.position[:, 2]) / share)[..., 0] / (camera.step * FINE)
     depth = np.where(mask, depth - depth[mask].mean(dtype=np.float64), 0)
     regions = np.zeros(fine * fine, np.uint8)

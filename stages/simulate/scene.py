@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.shading import lengths
 from stages.simulate import mesh, skin
 from stages.simulate.bust import Bust, topology
 from stages.simulate.camera import Camera
@@ -74,11 +75,12 @@ def meet(
     hits = scene.cast(rays)
     index, face, weights = hits.index, hits.triangle, hits.weights
     corners = solid.triangles[face]
-    normal = np.einsum("nk,nkc->nc", weights, solid.normals[corners])
-    view = -rays[index, 3:]
-    view /= np.linalg.norm(view, axis=1, keepdims=True)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    position = rays[index, :3] + hits.far[index, None] * rays[index, 3:]
+    normal = mesh.blend(weights, solid.normals, corners)
+    met = np.ascontiguousarray(np.take(rays, index, axis=0).T)
+    view = -met[3:].T
+    view /= lengths(view)[:, None]
+    normal /= lengths(normal)[:, None]
+    position = (met[:3] + hits.far[index] * met[3:]).T
     points = Points(
         index, position, normal, view,
         albedo=np.zeros(len(index), np.float32),
@@ -90,9 +92,10 @@ def meet(
     number = numbers[face]
     own = np.flatnonzero(number < 0)
     shape = topology()
-    place = np.einsum("nk,nkc->nc", weights[own], shape.place[corners[own]])
-    texture = np.einsum("nk,nkc->nc", weights[own], shape.uv[face[own]])
-    surface = skin.paint(place, texture, shape.part[face[own]], subject, visit)
+    weights, face = skin.rows_of(weights, own), face[own]
+    place = mesh.blend(weights, shape.place, np.take(corners, own, axis=0))
+    texture = mesh.blend(weights, shape.uv, 3 * face[:, None] + np.arange(3))
+    surface = skin.paint(place, texture, shape.part[face], subject, visit)
     points.albedo[own], points.shine[own], points.gloss[own] = surface.albedo, surface.shine, surface.gloss
     points.region[own], bump[own] = surface.region, surface.bump
     for i, prop in enumerate(props):
@@ -122,7 +125,7 @@ def _emboss(points: Points, bump: np.ndarray, camera: Camera) -> None:
         slopes.append((sign * np.where(whole, ahead - behind, 0) / (2 * camera.step)).ravel()[points.index])
     points.normal[:, 0] -= facing * slopes[0]
     points.normal[:, 1] -= facing * slopes[1]
-    points.normal /= np.linalg.norm(points.normal, axis=1, keepdims=True)
+    points.normal /= lengths(points.normal)[:, None]
     points.position[:, 2] += bump * facing
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pipeline.params import Effects
-from pipeline.shading import highlight, render
+from pipeline.shading import highlight, lengths, render
 from stages.simulate.camera import FINE, Camera
 from stages.simulate.raycast import Scene
 from stages.simulate.scene import Glass, Points
@@ -32,9 +32,17 @@ class Shader:
         effects: Effects,
     ) -> None:
         self.scene, self.camera, self.points, self.glass, self.effects = scene, camera, points, glass, effects
+        self.normal = np.ascontiguousarray(points.normal)  # what is multiplied by a light, row by row
+        self.shiny = np.flatnonzero(points.shine > 0)
+        self.shiny_normal = np.take(self.normal, self.shiny, axis=0)
+        self.shiny_view = np.take(points.view.T, self.shiny, axis=1).T
         rows, columns = np.divmod(points.index, camera.width)
         self.probes = np.flatnonzero((rows % FINE == 0) & (columns % FINE == 0))
-        self.cells = (rows // FINE) * (camera.width // FINE) + columns // FINE
+        coarse = camera.width // FINE
+        self.cells = ((rows // FINE) * coarse + columns // FINE)[self.probes]
+        self.seen = np.zeros((coarse, coarse), np.float32)
+        self.seen.ravel()[self.cells] = 1
+        self.seen = np.asarray(cv2.blur(self.seen, (3, 3)))
 
     def ambient(self) -> np.ndarray:
         """(width, width) light from everywhere, a little more of it from above."""
@@ -47,11 +55,11 @@ class Shader:
         """(width, width) light of one flash (3,), whose length is its strength."""
         points, effects = self.points, self.effects
         towards = self._towards(points.position, light)
-        radiance = render(points.normal, points.albedo, towards, attached_shadows=effects.attached_shadows)
+        radiance = render(self.normal, points.albedo, towards, attached_shadows=effects.attached_shadows)
         if effects.specular > 0:
-            shiny = np.flatnonzero(points.shine > 0)
+            shiny = self.shiny
             its_light = towards if towards.ndim == 1 else towards[shiny]
-            lobe = highlight(points.normal[shiny], its_light, points.view[shiny], points.gloss[shiny])
+            lobe = highlight(self.shiny_normal, its_light, self.shiny_view, points.gloss[shiny])
             radiance[shiny] += effects.specular * points.shine[shiny] * lobe
         if effects.cast_shadows:
             radiance *= self._lit(towards)
@@ -71,21 +79,20 @@ class Shader:
             return light.astype(np.float32)
         strength = np.linalg.norm(light)
         to_flash = (light / strength * self.effects.falloff).astype(np.float32) - position
-        distance = np.linalg.norm(to_flash, axis=1, keepdims=True)
+        distance = lengths(to_flash)[:, None]
         return strength * to_flash / distance * (self.effects.falloff / distance) ** 2
 
     def _lit(self, towards: np.ndarray) -> np.ndarray:
         """(N,) share of a flash that reaches each point past the rest of the scene."""
         points, probes = self.points, self.probes
-        direction = np.broadcast_to(towards if towards.ndim == 1 else towards[probes], (len(probes), 3))
-        direction = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-        origin = points.position[probes] + SHADOW_BIAS * (points.normal[probes] + direction)
-        reach = self.effects.falloff if self.effects.falloff > 0 else np.inf
-        blocked = self.scene.blocked(np.concatenate([origin, direction], axis=1), reach)
-        coarse = self.camera.width // FINE
-        seen, lit = np.zeros((2, coarse, coarse), np.float32)
-        seen.ravel()[self.cells[probes]] = 1
-        lit.ravel()[self.cells[probes]] = ~blocked
-        seen, lit = np.asarray(cv2.blur(seen, (3, 3))), np.asarray(cv2.blur(lit, (3, 3)))
-        share = np.divide(lit, seen, out=np.ones_like(lit), where=seen > 0)
+        direction = towards if towards.ndim == 1 else towards[probes]
+        direction = direction / lengths(direction)[..., None]
+        rays = np.empty((len(probes), 6), np.float32)
+        rays[:, :3] = points.position[probes] + SHADOW_BIAS * (self.normal[probes] + direction)
+        rays[:, 3:] = direction
+        blocked = self.scene.blocked(rays, self.effects.falloff if self.effects.falloff > 0 else np.inf)
+        lit = np.zeros_like(self.seen)
+        lit.ravel()[self.cells] = ~blocked
+        lit = np.asarray(cv2.blur(lit, (3, 3)))
+        share = np.divide(lit, self.seen, out=np.ones_like(lit), where=self.seen > 0)
         return cv2.resize(share, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR).ravel()[points.index]

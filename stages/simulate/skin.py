@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.shading import lengths
 from stages.simulate import fields, noise
 from stages.simulate.human import LEFT_EYE, LONG_HAIR, LOWER_TEETH, MOUTH, RIGHT_EYE, SKIN, TONGUE, UPPER_TEETH, lips
 from stages.simulate.subject import Subject
@@ -68,28 +69,30 @@ def paint(place: np.ndarray, uv: np.ndarray, part: np.ndarray, subject: Subject,
 
 
 def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit) -> None:
-    place, uv, looks = surface.place[at], surface.uv[at], subject.looks
+    place, uv, looks = rows_of(surface.place, at), rows_of(surface.uv, at), subject.looks
     rng = np.random.default_rng(visit.texture)
     x, y = _texels(place, rng)
+    texels = noise.Texels(x, y)
     tone = min(looks.skin * visit.tint[0], LIGHTEST_SKIN)
-    albedo = tone * (1 + 0.035 * noise.look_up(noise.band(110.0), x, y) + 0.02 * noise.look_up(noise.band(30.0), x, y))
-    pores = noise.look_up(noise.band(7.0), x, y)
+    albedo = tone * (1 + 0.035 * texels.of(noise.band(110.0)) + 0.02 * texels.of(noise.band(30.0)))
+    pores = texels.of(noise.band(7.0))
     albedo *= 1 + 0.025 * pores
-    bump = 0.035 * pores + 0.05 * noise.look_up(noise.band(18.0), x, y)
+    bump = 0.035 * pores + 0.05 * texels.of(noise.band(18.0))
     albedo *= _zones(place, subject, visit)
     bump += _wrinkles(place, visit.age, rng)
     if looks.freckles > 0:
-        spots = fields.ramp(noise.look_up(noise.band(10.0, 0.25), x + 311, y), 1.0, 1.6)
+        spots = fields.ramp(noise.Texels(x + 311, y).of(noise.band(10.0, 0.25)), 1.0, 1.6)
         albedo *= 1 - 0.9 * looks.freckles * spots * fields.ramp(-np.abs(place[:, 1] - 706), -45, -10)
     for mole in looks.moles:
-        distance = np.linalg.norm(place - mole.place.astype(np.float32), axis=1)
+        near = _near(place, mole.place, 1.3 * mole.radius)
+        distance = lengths(rows_of(place, near) - mole.place.astype(np.float32))
         spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
-        albedo *= 1 - mole.darkness * spot
-        bump += 0.25 * mole.radius * spot
+        albedo[near] *= 1 - mole.darkness * spot
+        bump[near] += 0.25 * mole.radius * spot
     shine = 0.013 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
     gloss = np.full(len(at), 18.0, np.float32)
 
-    lip = noise.look_up(lips(), uv[:, 0] * 1024 - 0.5, (1 - uv[:, 1]) * 1024 - 0.5)
+    lip = noise.Texels(uv[:, 0] * 1024 - 0.5, (1 - uv[:, 1]) * 1024 - 0.5).of(lips())
     albedo *= 1 - lip * (1 - looks.lips * visit.tint[2])
     shine, gloss = shine * (1 + lip), gloss + 8 * lip
 
@@ -98,21 +101,33 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     albedo, bump, bald_skin = _draw_brows(place, albedo, bump, bald_skin, subject, tone_of_hair, rng)
     albedo, bump, bald_skin = _draw_beard(place, lip, albedo, bump, bald_skin, subject, visit, tone_of_hair, rng)
     albedo, bump, hairy = _draw_scalp(place, albedo, bump, subject, tone_of_hair, rng)
-    lash = fields.ramp(-fields.eye_radius(place), -15.8, -14.4) * np.where(place[:, 1] > 728.4, 0.75, 0.35)
-    albedo *= 1 - lash
+    for eye in fields.EYE_CENTRES:
+        near = _near(place, eye, 16.0)
+        lash = fields.ramp(-fields.eye_radius(rows_of(place, near)), -15.8, -14.4)
+        albedo[near] *= 1 - lash * np.where(place[near, 1] > 728.4, 0.75, 0.35)
     shine = shine * bald_skin * (1 - hairy) + 0.05 * hairy
     gloss = np.where(hairy > 0.5, 22.0, gloss)
     surface.region[at[hairy > 0.5]] = R_HAIR
 
     shirt = fields.cloth(place, visit.collar) + 0.4 * pores > 0
-    weave = noise.look_up(noise.band(9.0), x * 2, y * 2)
+    weave = noise.Texels(x * 2, y * 2).of(noise.band(9.0))
     albedo = np.where(shirt, visit.cloth * (1 + 0.06 * weave), albedo)
-    bump = np.where(shirt, 0.10 * weave + 0.5 * noise.look_up(noise.band(90.0), x, y), bump)
+    bump = np.where(shirt, 0.10 * weave + 0.5 * texels.of(noise.band(90.0)), bump)
     surface.region[at[shirt]] = R_CLOTH
     surface.albedo[at] = np.clip(albedo, 0.015, 0.95)
     surface.bump[at] = bump
     surface.shine[at] = np.where(shirt, 0.0, shine)
     surface.gloss[at] = gloss
+
+
+def rows_of(columns: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rows ``at`` of an array (N, C) whose columns are contiguous, and stay so."""
+    return np.take(columns.T, at, axis=1).T
+
+
+def _near(place: np.ndarray, centre: np.ndarray, reach: float) -> np.ndarray:
+    """Indices of the places within ``reach`` mm of a centre, and some farther ones."""
+    return np.flatnonzero((np.abs(place[:, 0] - centre[0]) < reach) & (np.abs(place[:, 1] - centre[1]) < reach))
 
 
 def _texels(place: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -163,8 +178,8 @@ def _hair_texels(place: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarra
 def _draw_scalp(
     place: np.ndarray, albedo: np.ndarray, bump: np.ndarray, subject: Subject, tone: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x, y = _hair_texels(place, rng)
-    fine, coarse = noise.look_up(noise.strands(), x, y), noise.look_up(noise.strands(9.0, 90.0), x, y)
+    texels = noise.Texels(*_hair_texels(place, rng))
+    fine, coarse = texels.of(noise.strands()), texels.of(noise.strands(9.0, 90.0))
     depth = fields.hair(place, subject.looks)
     soft = 2.5 + 0.15 * subject.looks.hair_length
     density = fields.ramp(depth + soft * (0.7 * fine + 0.5 * coarse), -1.3 * soft, 1.7 * soft)
@@ -178,8 +193,8 @@ def _draw_scalp(
 def _paint_locks(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit) -> None:
     """Long hair that hangs beside the face."""
     rng = np.random.default_rng(visit.texture + 1)
-    x, y = _hair_texels(surface.place[at], rng)
-    fine, coarse = noise.look_up(noise.strands(), x, y), noise.look_up(noise.strands(9.0, 90.0), x, y)
+    texels = noise.Texels(*_hair_texels(rows_of(surface.place, at), rng))
+    fine, coarse = texels.of(noise.strands()), texels.of(noise.strands(9.0, 90.0))
     surface.albedo[at] = np.clip(hair_tone(subject, visit) * np.exp(0.3 * fine + 0.25 * coarse), 0.015, 0.8)
     surface.bump[at] = 0.4 * fine + 0.6 * coarse
     surface.shine[at], surface.gloss[at], surface.region[at] = 0.06, 22.0, R_HAIR
@@ -195,11 +210,12 @@ def _draw_brows(
     place: np.ndarray, albedo: np.ndarray, bump: np.ndarray, bare: np.ndarray, subject: Subject, tone: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    near = np.flatnonzero(fields.brow(place, subject.looks) > -3)
-    field = fields.brow(place[near], subject.looks)
+    field = fields.brow(place, subject.looks)
+    near = np.flatnonzero(field > -3)
+    field = field[near]
     density_of, darkness = subject.looks.brows[4:]
     slanted = np.abs(place[near, 0]) / TEXEL * 0.7 - place[near, 1] / TEXEL * 0.25
-    hairs = noise.look_up(noise.strands(3.0, 12.0), slanted + rng.uniform(0, 999), place[near, 1] / TEXEL)
+    hairs = noise.Texels(slanted + rng.uniform(0, 999), place[near, 1] / TEXEL).of(noise.strands(3.0, 12.0))
     density = density_of * fields.ramp(field + 0.8 * hairs, -1.5, 1.5)
     brow_tone = min(0.6 * tone + 0.02, 0.7 * float(albedo.mean()))
     albedo[near] += density * darkness * (brow_tone * np.exp(0.2 * hairs) - albedo[near])
@@ -222,11 +238,11 @@ def _draw_beard(
         field = np.maximum(field, fields.moustache(place))
     near = np.flatnonzero(field > -6)
     shift = rng.uniform(0, 999)
-    x, y = fields.azimuth(place[near]) * 75 / TEXEL + shift, place[near, 1] / TEXEL
-    hairs = noise.look_up(noise.strands(4.0, 14.0), x, y)
+    texels = noise.Texels(fields.azimuth(place[near]) * 75 / TEXEL + shift, place[near, 1] / TEXEL)
+    hairs = texels.of(noise.strands(4.0, 14.0))
     cover = fields.ramp(field[near] + 1.8 * hairs, -2.0, 5.0) * (1 - fields.ramp(lip[near], 0.2, 0.6))
     if kind == "stubble":
-        dots = noise.look_up(noise.band(4.0), x, y)
+        dots = texels.of(noise.band(4.0))
         cover = cover * np.clip(0.35 + 0.25 * visit.stubble + 0.22 * dots, 0, 1)
         relief = 0.05 * dots
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from stages.simulate.human import human
 # What would turn one face into a caricature of another, or into nobody's, at the strength of the other changes.
 GENTLE = ("head-trans", "head-angle", "mouth-trans-out", "nose-trans-out", "neck", "measure-neck")
 CLIP = 0.75
+Weights = tuple[tuple[str, float], ...]
 AGE_ANCHORS = ((1.0, 11.0, 25.0, 90.0), (0.0, 1 / 3, 2 / 3, 1.0))  # years and Anny's age
 
 
@@ -132,14 +134,20 @@ def _looks(rng: np.random.Generator, female: bool, african: float, asian: float)
 
 def _moles(rng: np.random.Generator) -> tuple[Mole, ...]:
     mesh = human().mesh
-    face = np.flatnonzero((mesh.part == 0) & (mesh.vertices[mesh.quads].mean(1)[:, 2] > 85))
-    face = face[mesh.vertices[mesh.quads[face]].mean(1)[:, 1] > 610]
     moles = []
-    for quad in rng.choice(face, size=rng.integers(2, 14)):
+    for quad in rng.choice(_face(), size=rng.integers(2, 14)):
         corners = mesh.vertices[mesh.quads[quad]]
         place = rng.dirichlet((1, 1, 1, 1)) @ corners
         moles.append(Mole(place, float(0.5 + rng.gamma(2.0, 0.35)), float(rng.uniform(0.25, 0.8))))
     return tuple(moles)
+
+
+@cache
+def _face() -> np.ndarray:
+    """The quads of the template's face."""
+    mesh = human().mesh
+    middle = mesh.vertices[mesh.quads].mean(1)
+    return np.flatnonzero((mesh.part == 0) & (middle[:, 2] > 85) & (middle[:, 1] > 610))
 
 
 def anny_age(years: float) -> float:
@@ -152,4 +160,11 @@ def rest_shape(subject: Subject, years: float) -> np.ndarray:
     phenotypes = {**subject.phenotypes, "age": anny_age(years)}
     grown = float(np.clip((years - 3) / 15, 0.35, 1.0))  # a child's features are less marked
     local = {name: value * grown for name, value in subject.local.items()}
-    return human().vertices(phenotypes, local, subject.asymmetry)
+    return _shape(tuple(phenotypes.items()), tuple(local.items()), tuple(subject.asymmetry.items()))
+
+
+@lru_cache(maxsize=1)  # a subject's sessions are made one after the other
+def _shape(phenotypes: Weights, local: Weights, asymmetry: Weights) -> np.ndarray:
+    shape = human().vertices(dict(phenotypes), dict(local), dict(asymmetry))
+    shape.flags.writeable = False
+    return shape

@@ -254,6 +254,17 @@ def test_keys_follow_the_code(workspace: Path, monkeypatch: pytest.MonkeyPatch) 
         source("made_up.nothing")
 
 
+def test_the_code_is_found_without_importing_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find `models.mtcnn` imported `models`, and with it torch, for two seconds in which no worker worked."""
+    inner = Path("never_run/inner")
+    inner.mkdir(parents=True)
+    for file in (inner.parent / "__init__.py", inner.parent / "part.py", inner / "deep.py"):
+        file.write_text("raise RuntimeError")
+    monkeypatch.syspath_prepend(workspace)
+    assert [f.name for f in source("never_run.part", "never_run.inner")] == ["part.py", "deep.py"]
+    assert [f.name for f in source("never_run")] == ["__init__.py", "deep.py", "part.py"]
+
+
 def test_a_failed_write_leaves_the_old_file(workspace: Path) -> None:
     write_json("x.json", {"a": 1})
     with pytest.raises(ValueError, match="Out of range float"):

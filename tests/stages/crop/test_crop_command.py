@@ -95,6 +95,50 @@ def test_an_interrupted_run_goes_on_where_it_was(photographed, monkeypatch):
     assert contents(Path("data/faces")) == whole
 
 
+@pytest.mark.parametrize("moment", ["while faces are cut", "while gaps are closed"])
+def test_faces_that_were_cut_before_a_kill_are_not_cut_again(photographed, monkeypatch, moment):
+    sessions = photographed(5)
+    Path(f"data/maps/{sessions[1].id}.exr").write_bytes(b"junk")
+    main(["crop", "--jobs", "1"])
+    whole = contents(Path("data/faces"))
+    cut, open_new, done, opened = packing.cut_face, packing._open_new, [], []
+
+    def cut_three(*arguments, **options):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        return cut(*arguments, **options)
+
+    def close_two(path, *arguments):
+        opened.append(path.name)
+        if len([name for name in opened if name.startswith(".")]) == 3:
+            raise KeyboardInterrupt
+        return open_new(path, *arguments)
+
+    name, killed = ("cut_face", cut_three) if moment == "while faces are cut" else ("_open_new", close_two)
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, name, killed)
+        with pytest.raises(SystemExit):
+            main(["crop", "--jobs", "1"])
+    again = []
+    monkeypatch.setattr(packing, "cut_face", lambda *a, **o: again.append(1) or cut(*a, **o))
+    main(["crop", "--jobs", "1"])
+    assert len(again) == (1 if moment == "while faces are cut" else 0)
+    assert contents(Path("data/faces")) == whole
+
+
+def test_cuts_into_arrays_that_are_gone_are_made_again(photographed, monkeypatch):
+    """A kill between the arrays' move into place and the end of the work in progress."""
+    photographed(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.work.shutil.rmtree", lambda *a, **o: None)
+        main(["crop", "--jobs", "1"])
+    whole = contents(Path("data/faces"))
+    assert [p.name for p in Path(".psface/crop").glob("*/cuts.jsonl")] == ["cuts.jsonl"]
+    main(["crop", "--jobs", "1"])
+    assert contents(Path("data/faces")) == whole
+
+
 def test_damaged_maps_and_frames_do_not_stop_the_others(photographed):
     """The arrays close the gap that a face which could not be cut has left."""
     sessions = photographed(4)

@@ -1,11 +1,11 @@
-"""Fifty flashes: position thresholding beside least squares, L1, sparse Bayesian learning and low rank.
+"""Fifty flashes: thresholding beside least squares, L1, sparse Bayesian learning and low rank.
 
     python benchmarks/many_lights.py [--subjects 4] [--size 192] [--repeat 3]
 
 Faces are rendered by the simulator under fifty distant flashes up to 65 degrees off the axis, with attached and cast
 shadows and highlights, without noise and motion; two sets, the default highlights and full ones. Errors are means over
-subjects of the mean angle to the true normals over the face. Seconds are CPU seconds of one thread for all subjects,
-each solver in turn, the least of several rounds.
+subjects of the mean angle to the true normals over the face; the product's constants were chosen on other subjects
+(seed 11). Seconds are CPU seconds of one thread for all subjects, each solver in turn, the least of several rounds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def rig() -> dict[str, object]:
 
 def rendered(subjects: int, size: int, specular: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Samples (k, P), lights (k, 3) and true normals (3, P) of each subject's face."""
-    values = {"seed": 11, "subjects": subjects, "sessions": 1, "size": size, "rigs": [rig()], "frequencies": PLAIN}
+    values = {"seed": 12, "subjects": subjects, "sessions": 1, "size": size, "rigs": [rig()], "frequencies": PLAIN}
     params = Simulate.model_validate(values | {"effects": STILL | {"specular": specular}})
     sets = []
     for index in range(subjects):
@@ -51,7 +51,8 @@ def rendered(subjects: int, size: int, specular: float) -> list[tuple[np.ndarray
         visit = draw_visit(params, subject, 0)
         shot = photograph(subject, visit, size, params.effects, params.seed)
         mask = shot.truth.mask
-        sets.append((np.stack(shot.frames)[:, mask].astype(np.float32), visit.lights, shot.truth.normal[mask].T))
+        samples = np.ascontiguousarray(np.stack(shot.frames)[:, mask], np.float32)
+        sets.append((samples, visit.lights, shot.truth.normal[mask].T))
     return sets
 
 
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
     solvers: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-        "position thresholding": product,
+        "thresholding": product,
         "least squares": peers.least_squares,
         "L1": peers.l1,
         "sparse Bayesian": peers.sparse_bayesian,
@@ -92,7 +93,7 @@ def main() -> None:
                 solved = [solver(samples, lights) for samples, lights, _ in sets]
                 taken[name].append(time.process_time() - start)
                 errors[name] = float(np.mean([angle(b, t) for b, (_, _, t) in zip(solved, sets, strict=True)]))
-        ours = min(taken["position thresholding"])
+        ours = min(taken["thresholding"])
         for name, seconds in taken.items():
             print(f"  {name:22s} {errors[name]:6.2f} degrees  {min(seconds):8.3f} s  {min(seconds) / ours:6.1f} x")
 

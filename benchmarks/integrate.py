@@ -1,6 +1,7 @@
 """What integration costs and how far it is from the truth, beside peers and twins timed in turn.
 
     python benchmarks/integrate.py ../shared/data/diligent    # five objects of DiLiGenT in perspective
+    python benchmarks/integrate.py --steps                    # staircases without risers, and a sphere
     python benchmarks/integrate.py --scale                    # time and memory at 1 and 4 megapixels
 
 Data: folders with normal_map.png, mask.png, K.txt, depth_gt.npz as the authors of BiNI publish them. The error is the
@@ -12,6 +13,9 @@ not needed otherwise); a sparse factorisation of them; and BILATERAL, a plain tw
 written from the paper (X. Cao et al., ECCV 2022: one-sided differences weighted by n_z, sigmoid of the squared
 difference of both sides times k = 2, at most 150 reweightings, until the energy changes by less than 1e-4, conjugate
 gradients to 1e-3 with a diagonal preconditioner). BINI is what the authors' own program was measured to reach.
+
+Staircase: five treads, 20 rows each, amid a ramp into which they fade. No riser is seen, so that the normals
+of the treads say nothing of the steps; how the treads turn into the ramp beside them does.
 """
 
 from __future__ import annotations
@@ -186,6 +190,44 @@ def scale() -> None:
             )
 
 
+def staircase(step: float, slope: float = 0.0, fade: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Normals (100, 120, 3) and depth of treads with a slope down the rows, step px apart."""
+    rows, columns = np.mgrid[:100, :120].astype(float)
+    ramp = slope + step / 20
+    beyond = np.clip((np.abs(columns - 59.5) - 8) / fade, 0, 1)
+    share, turn = 1 - beyond**2 * (3 - 2 * beyond), 6 * beyond * (beyond - 1) / fade * np.sign(columns - 59.5)
+    above = (rows // 20) * step + rows * slope - (rows - 9.5) * ramp
+    normal = np.stack([-turn * above, ramp + share * (slope - ramp), np.ones_like(above)], axis=-1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    return normal.astype(np.float32), (rows - 9.5) * ramp + share * above
+
+
+def steps() -> None:
+    """Print the share of each step that is found in the one edge across it, and the largest step on a sphere."""
+    camera = np.array([[1e5, 0, 60.0], [0, 1e5, 50], [0, 0, 1]])  # so far away that perspective does not show
+
+    def depths(normal: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+        twin = np.zeros(mask.shape)
+        twin[mask] = 1e5 * bilateral_twin(normal, mask, camera)
+        return {method: integrate(normal, mask, method=method) for method in ("smooth", "bilateral")} | {"twin": twin}
+
+    for name, step, slope in (("level treads", 1.0, 0.0), ("level treads", 4.0, 0.0), ("saw", -1.0, 0.05)):
+        normal, _ = staircase(step, slope)
+        for kind, given in (("exact", normal), ("noisy", noisy(normal, np.ones(normal.shape[:2], bool)))):
+            found = depths(given, np.ones(normal.shape[:2], bool))
+            kept = {m: ((z[20:81:20] - z[19:80:20])[:, 53:67].mean(axis=1) - slope) / step for m, z in found.items()}
+            print(f"{name}, {step:g} px, {kind}: " + ", ".join(f"{m} {k.mean():.2f}" for m, k in kept.items()))
+    y, x = np.mgrid[-50.0:51, -50.0:51]
+    truth, mask = np.sqrt(np.maximum(60.0**2 - x**2 - y**2, 0)), np.hypot(x, y) < 50
+    normal = (np.stack([x, -y, truth], axis=-1) / 60).astype(np.float32)
+    for kind, given in (("exact", normal), ("noisy", noisy(normal, mask))):
+        most = {}
+        for method, depth in depths(given, mask).items():
+            off = np.where(mask, depth - truth, np.nan)
+            most[method] = max(np.nanmax(np.abs(np.diff(off, axis=axis))) for axis in (0, 1))
+        print(f"sphere, {kind}, largest step: " + ", ".join(f"{m} {value:.3f} px" for m, value in most.items()))
+
+
 def _memory(entry: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(entry))
@@ -195,7 +237,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data/diligent"))
     parser.add_argument("--scale", action="store_true", help="time and memory of large pictures instead")
+    parser.add_argument("--steps", action="store_true", help="staircases and a sphere instead")
     options = parser.parse_args()
+    if options.steps:
+        return steps()
     if options.scale:
         return scale()
     if not options.data.is_dir():

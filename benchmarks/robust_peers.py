@@ -54,20 +54,23 @@ def sparse_bayesian(
 def low_rank(samples: np.ndarray, lights: np.ndarray, *, steps: int = 200, tolerance: float = 1e-6) -> np.ndarray:
     """The matrix of all samples as one of low rank plus a sparse one; samples in shadow are not known.
 
-    The inexact method of augmented Lagrange multipliers, lambda = 1 / sqrt(P).
+    The inexact method of augmented Lagrange multipliers, lambda = 1 / sqrt(P). A sample is in shadow below a tenth of
+    its pixel's fourth fifth, which highlights do not move; mu grows by a tenth a step: where it grows by a half, as for
+    full matrices, the steps end before the unknown samples are filled in (12 degrees of error instead of 1).
     """
-    known = samples > 0.02 * samples.max()
+    known = samples > 0.1 * np.quantile(samples, 0.8, axis=0)
     low, sparse = np.zeros_like(samples), np.zeros_like(samples)
     norm = np.linalg.norm(samples, 2)
-    multiplier = samples / max(norm, float(np.abs(samples).max()) * np.sqrt(samples.shape[1]))
-    mu, weight = 1.25 / norm, 1 / np.sqrt(samples.shape[1])
+    weight = 1 / np.sqrt(samples.shape[1])
+    multiplier = samples / max(norm, float(np.abs(samples).max()) / weight)
+    mu = 1.25 / norm
     for _ in range(steps):
         wanted = samples - low + multiplier / mu
         sparse = np.where(known, np.sign(wanted) * np.maximum(np.abs(wanted) - weight / mu, 0), wanted)
         low = _shrunk(samples - sparse + multiplier / mu, 1 / mu)
         misfit = samples - low - sparse
         multiplier += mu * misfit
-        mu = min(1.5 * mu, 1e7 / norm)
+        mu = min(1.1 * mu, 1e7 / norm)
         if np.linalg.norm(misfit) < tolerance * np.linalg.norm(samples):
             break
     return least_squares(low, lights)

@@ -1,13 +1,16 @@
 """Heights from edges: plain least squares, and least squares that lets go of edges which do not fit.
 
-The robust one minimises the sum of ``log(1 + (misfit / SCALE)^2)`` (the Cauchy function) by iteratively reweighted
+The robust one minimises the sum of ``log(1 + (misfit / scale)^2)`` (the Cauchy function) by iteratively reweighted
 least squares: an edge across a depth discontinuity asks for a rise that its surroundings contradict, its misfit grows
-from solve to solve and its weight falls, until the step stands free. It starts from the smooth heights and each solve
-starts from the last; none need be exact, since the weights change anyway.
+from solve to solve and its weight falls, until the step stands free. The scale falls as well, from `WIDE`, which finds
+the large steps, to `NARROW`: a small step that the smooth heights spread over many edges is collected in one (a
+graduated concave function). It starts from the smooth heights and each solve starts from the last; none need be exact,
+since the weights change anyway.
 
-References: H. Badri, H. Yahia and D. Aboutajdine, Robust surface reconstruction via triple sparsity, CVPR 2014;
-Y. Queau, J.-D. Durou and J.-F. Aujol, Variational methods for normal integration, J. Math. Imaging Vis. 60, 2018,
-doi:10.1007/s10851-017-0777-6 (such functions compared).
+References: A. Blake and A. Zisserman, Visual Reconstruction, MIT Press, 1987 (graduated non-convexity); H. Badri,
+H. Yahia and D. Aboutajdine, Robust surface reconstruction via triple sparsity, CVPR 2014; Y. Queau, J.-D. Durou and
+J.-F. Aujol, Variational methods for normal integration, J. Math. Imaging Vis. 60, 2018, doi:10.1007/s10851-017-0777-6
+(such functions compared).
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from stages.reconstruct.integration.multigrid import Grid, Multigrid, conjugate_
 
 TOLERANCE = 1e-7  # of the residual's norm
 ITERATIONS = 150
-SCALE = 0.25  # px of misfit from which an edge is let go
-SOLVES = 20  # with new weights, after the smooth one
+WIDE, NARROW = 0.25, 0.01  # px of misfit from which an edge is let go, first and last
+SOLVES = 24  # with new weights, after the smooth one
 LOOSE = 0.01  # of the residual's norm, for each of them
 LOOSE_ITERATIONS = 40
 
@@ -51,17 +54,17 @@ def robust(mask: np.ndarray, ask: Ask) -> np.ndarray:
     edges, grid = ask(), Grid(mask)
     n = len(grid)
     heights, right, below = np.zeros(n), np.zeros(n), np.zeros(n)
-    weight = np.ones(len(edges.rise))
     across, down = grid.right >= 0, grid.below >= 0
-    for _ in range(1 + SOLVES):
+    for scale in (np.inf, *np.geomspace(WIDE, NARROW, SOLVES)):
+        left = misfit(edges, heights)
+        weight = 1 / (1 + (left / scale) ** 2)
         right[across], below[down] = np.split(weight, [np.count_nonzero(across)])
-        residual = pull(edges, weight * misfit(edges, heights), n)
+        residual = pull(edges, weight * left, n)
         size = np.sqrt(residual @ residual)
         if size == 0:
             break
         cycle = Multigrid(grid, right, below)
         conjugate_gradients(cycle, residual, heights, goal=LOOSE * size, iterations=LOOSE_ITERATIONS)
-        weight = 1 / (1 + (misfit(edges, heights) / SCALE) ** 2)
     return heights
 
 

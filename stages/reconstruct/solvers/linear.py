@@ -49,7 +49,7 @@ def confidence_of(
     The first factor grows from 0 at one flash to 1 at three that are lit and not saturated. The second is
     ``1 / (1 + (e / MISFIT)^2)`` with e the weighted RMS residual as a share of the weighted RMS sample.
     """
-    reached = np.clip((np.where(saturated, 0, lit).sum(axis=0) - 1) / 2, 0, 1)
+    reached = np.clip((np.multiply(lit, ~saturated).sum(axis=0) - 1) / 2, 0, 1)
     lost = np.einsum("kp,kp,kp->p", weights, residual, residual)
     power = np.einsum("kp,kp,kp->p", weights, samples, samples)
     agreed: np.ndarray = MISFIT**2 * power / (MISFIT**2 * power + lost + 1e-12)

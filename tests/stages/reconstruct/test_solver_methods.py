@@ -11,7 +11,7 @@ from stages.reconstruct.order import disorder
 from stages.reconstruct.shadows import clearance, visible
 from stages.reconstruct.solvers import MANY, choose, solve, split
 from stages.reconstruct.solvers.linear import held_least_squares
-from stages.reconstruct.solvers.thresholding import TRACE, kept_positions
+from stages.reconstruct.solvers.thresholding import DARK, FURTHER, HIGH, LOW, SCALES, TRACE
 
 
 def test_a_wall_casts_the_shadow_of_its_height():
@@ -54,18 +54,32 @@ def test_held_least_squares_is_that_of_stacked_equations(rng):
             assert np.allclose(got[:, p], expected, atol=1e-3)
 
 
-def test_thresholding_is_sorting_each_pixel(rng):
+def test_thresholding_against_a_loop(rng):
+    """The same rounds, pixel by pixel, with numpy's least squares; one sample in eight is saturated."""
     lights = np.concatenate([ring(20, 8), ring(45, 12)])
-    samples = rng.random((20, 40)).astype(np.float32)
     strengths = rng.uniform(0.8, 1.2, 20)
-    first, last = kept_positions(20)
-    got = solve(samples, lights, strengths, method="thresholding").scaled
+    rows = lights * strengths[:, None]
+    samples = np.maximum(rows @ (rng.normal(0, 0.2, (3, 40)) + [[0], [0], [0.6]]), 0)
+    samples = (samples * rng.choice([0, 1, 1, 1, 1.5], samples.shape)).astype(np.float32)
+    saturated = rng.random(samples.shape) < 0.125
+    got = solve(samples, lights, strengths, method="thresholding", saturated=saturated)
     for p in range(40):
-        weights = np.full(20, TRACE)
-        weights[np.argsort(samples[:, p] / strengths)[first : last + 1]] = 1
-        root = np.sqrt(weights)
-        expected = np.linalg.lstsq((lights * strengths[:, None]) * root[:, None], samples[:, p] * root, rcond=None)[0]
-        assert np.allclose(got[:, p], expected, atol=2e-3)
+        relative = samples[:, p] / strengths
+        mean, full = relative.mean(), saturated[:, p]
+
+        def solved(weight: np.ndarray, p: int = p) -> np.ndarray:
+            root = np.sqrt(weight)
+            return np.linalg.lstsq(rows * root[:, None], samples[:, p] * root, rcond=None)[0]
+
+        within = (relative >= LOW * mean) & (relative <= HIGH * mean)
+        before = now = solved(np.where(within & ~full, 1, TRACE))
+        for scale in SCALES:
+            left = samples[:, p] - rows @ (now + FURTHER * (now - before))
+            lit = np.where((relative > DARK * mean) & ~full, 1, TRACE)
+            weight = lit / (1 + (left / (mean * scale)) ** 2)
+            before, now = now, solved(weight)
+        assert np.allclose(got.scaled[:, p], now, atol=5e-3)
+        assert np.allclose(got.weights[:, p], weight, atol=5e-3)
 
 
 def test_thresholding_sees_through_shadows_and_highlights():

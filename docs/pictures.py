@@ -1,0 +1,161 @@
+"""The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run.
+
+python docs/pictures.py [integration thresholding quality flat]     # all of them without a name
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks import robust_peers as peers
+from benchmarks.flat_attack import maps_of
+from benchmarks.integrate import staircase
+from benchmarks.many_lights import angles, product, seen, shots
+from pipeline.params import Reconstruct, Simulate, section
+from stages.reconstruct.flatness import flatness
+from stages.reconstruct.integration import integrate
+from stages.reconstruct.trust import judge
+from stages.reconstruct.view import relief
+from stages.simulate.attacks import SPECIES, draw_attack, photograph_attack
+from stages.simulate.render import photograph
+from stages.simulate.skin import R_SKIN
+from stages.simulate.subject import draw_subject
+from stages.simulate.visit import draw_visit
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = 160  # px of the simulated sessions
+SUBJECT = 40_000  # nobody that a constant was fitted on
+
+
+def row_of(count: int, height: float = 2.4) -> tuple[Figure, list[Axes]]:
+    """A figure with one row of pictures."""
+    figure = Figure(figsize=(10, height), layout="constrained")
+    return figure, list(figure.subplots(1, count))
+
+
+def show(axes: Axes, image: np.ndarray, title: str, **options: object) -> None:
+    """A picture with a caption and no ticks."""
+    axes.imshow(image, **options)
+    axes.set_title(title, fontsize=9)
+    axes.set_axis_off()
+
+
+def save(figure: Figure, name: str) -> None:
+    path = ROOT / "docs" / "img" / f"{name}.jpg"
+    figure.savefig(path, dpi=110, pil_kwargs={"quality": 82})
+    print(f"wrote {path.relative_to(ROOT)} ({path.stat().st_size // 1000} kB)")
+
+
+def integration() -> None:
+    """Steps of 1 px without risers, by both methods."""
+    normal, truth = staircase(1.0)
+    mask = np.ones(truth.shape, bool)
+    figure, axes = row_of(4)
+    depths = {"truth": truth} | {method: integrate(normal, mask, method=method) for method in ("smooth", "bilateral")}
+    for panel, (name, depth) in zip(axes, depths.items(), strict=False):
+        show(panel, relief(8 * depth.astype(np.float32), mask), f"{name}, heights times 8")
+        axes[3].plot((depth - depth.mean())[:, 60], label=name, lw=3 if name == "truth" else 1.2)
+    axes[3].set_title("px of height down the middle", fontsize=9)
+    axes[3].legend(fontsize=8)
+    save(figure, "integration")
+
+
+def thresholding() -> None:
+    """Where four solvers are wrong under fifty flashes with full highlights."""
+    ((shot, lights),) = shots(1, SIZE, 1.0)
+    samples, truth = seen(shot)
+    solvers = {
+        "least squares": peers.least_squares,
+        "L1": peers.l1,
+        "low rank": peers.low_rank,
+        "thresholding": product,
+    }
+    figure, axes = row_of(5)
+    show(axes[0], np.clip(shot.frames[20], 0, 1), "one of 50 frames", cmap="gray")
+    for panel, (name, solver) in zip(axes[1:], solvers.items(), strict=True):
+        off = angles(solver(samples, lights), truth)
+        image = np.full(shot.truth.mask.shape, np.nan)
+        image[shot.truth.mask] = off
+        show(panel, image, f"{name}: {off.mean():.1f}°", cmap="magma", vmin=0, vmax=15)
+    figure.colorbar(axes[-1].images[0], ax=axes, label="degrees", shrink=0.8)
+    save(figure, "thresholding")
+
+
+def quality() -> None:
+    """Sessions of one subject with a trouble each: normals, the predicted error, the true one of the skin."""
+    params, settings = settings_of()
+    who = draw_subject(params, SUBJECT)
+    figure, axes = row_of(4, 3.1)
+    troubles = {
+        "as it is": {},
+        "half a flash": {},
+        "lights are wrong": {"light_error": 9.0},
+        "highlights": {"specular": 1.6},
+    }
+    for panel, (name, effects) in zip(axes, troubles.items(), strict=True):
+        own = params.model_copy(update={"effects": params.effects.model_copy(update=effects)})
+        visit = draw_visit(own, who, 0)
+        shot = photograph(who, visit, SIZE, own.effects, own.seed)
+        if name == "half a flash":
+            shot.frames[1, 1::2] *= 0.5  # it fired during one field of the frame
+        maps = maps_of(shot, visit, settings)
+        if maps is None:
+            raise SystemExit(f"the session with the trouble `{name}` was rejected")
+        skin = (shot.regions == R_SKIN) & shot.truth.mask & maps.mask
+        off = angles(maps.normal[skin].T, shot.truth.normal[skin].T).mean()
+        frames, dark = (np.clip(x, 0, 1) for x in (shot.frames, shot.ambient))
+        trust = judge(maps, np.maximum(frames - dark, 0))
+        title = f"{name}: {trust.error:.1f}° ({trust.why})\ntrue error {off:.1f}°"
+        show(panel, np.where(maps.mask[..., None], 0.5 + 0.5 * maps.normal, 1), title)
+    save(figure, "quality")
+
+
+def flat() -> None:
+    """A face and an attack of each species: one frame, the normals, the score."""
+    params, settings = settings_of()
+    who = draw_subject(params, SUBJECT)
+    visit = draw_visit(params, who, 0)
+    taken = {"face": (photograph(who, visit, SIZE, params.effects, params.seed), visit)}
+    for species in SPECIES:
+        attack = draw_attack(params, SUBJECT + 2, 0, species)
+        taken[species] = (photograph_attack(attack, params), attack.visit)
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    for column, (name, (shot, its)) in enumerate(taken.items()):
+        maps = maps_of(shot, its, settings)
+        if maps is None:
+            raise SystemExit(f"the session `{name}` was rejected")
+        above, below = (figure.add_subplot(2, len(taken), 1 + column + line * len(taken)) for line in (0, 1))
+        show(above, np.clip(shot.frames[0], 0, 1) ** (1 / 2.2), name, cmap="gray", vmin=0, vmax=1)
+        normals = np.where(maps.mask[..., None], 0.5 + 0.5 * maps.normal, 1)
+        show(below, normals, f"planarity {flatness(maps):.2f}")
+    save(figure, "flat-attack")
+
+
+def settings_of() -> tuple[Simulate, Reconstruct]:
+    """The default workspace's rig at the pictures' size, and its reconstruction."""
+    params = section(ROOT / "params.yaml", "simulate", Simulate).model_copy(update={"size": SIZE})
+    return params, section(ROOT / "params.yaml", "reconstruct", Reconstruct)
+
+
+PICTURES = {"integration": integration, "thresholding": thresholding, "quality": quality, "flat": flat}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}")
+    names = parser.parse_args().names
+    if unknown := set(names) - set(PICTURES):
+        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(PICTURES)}")
+    for name in names or PICTURES:
+        PICTURES[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,14 @@
 """Sparse least squares on a mask's pixels: conjugate gradients with one multigrid V-cycle as preconditioner.
 
 The unknowns are heights of a mask's pixels; each pair of neighbours asks for a rise, with a weight. The matrix of the
-normal equations is a weighted graph Laplacian with at most five entries a row. Coarser levels are blocks of 2x2 pixels,
-on which it is a Laplacian of the same kind, so that time and memory grow with the number of pixels.
+normal equations is a weighted graph Laplacian with at most five entries a row. It is never formed: each level works on
+the rectangle around the mask, with the weights of the edges to the right and below as pictures. Coarser levels are
+blocks of 2x2 pixels, cell-centred, with a Laplacian of the same kind between their middles; corrections come back by
+bilinear interpolation over the blocks that there are, and residuals go down by its transpose, so that the cycle is
+symmetric. Time and memory grow with the number of pixels.
 
-Reference: D. Braess, Towards algebraic multigrid for elliptic problems of second order, Computing 55, 1995,
-doi:10.1007/BF02238488 (aggregation with over-correction).
+References: P. Wesseling, An Introduction to Multigrid Methods, Wiley 1992, chapter 5 (cell-centred coarsening);
+O. Tatebe, The multigrid preconditioned conjugate gradient method, Copper Mountain Conference 1993.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import scipy.sparse.linalg
 
 DAMPING = 0.8  # of the Jacobi smoother
 SWEEPS = 1
-COARSEST = 200
+COARSEST = 64  # pixels of the coarsest level, which is inverted
 ROUND = 1e-4  # of the residual's norm, what is left to the next round
 TENT = np.array([1, 3, 3, 1], np.float32) / 4  # the share of a block in the pixels around, along a row or a column
 CACHED = 1 << 15  # pixels that are worked on at a time
@@ -97,9 +100,9 @@ class Level:
 
     def coarser(self) -> Level:
         """The level of its 2x2 blocks. A block's edge is twice as long as a pixel's and carries half their weight."""
-        height, width = self.shape
-        right = self.right[:, 1::2].reshape(height // 2, 2, -1).sum(axis=1) / 2
-        below = self.below[1::2].reshape(height // 2, -1, 2).sum(axis=2) / 2
+        half = self.shape[0] // 2
+        right = self.right[:, 1::2].reshape(half, 2, -1).sum(axis=1) / 2
+        below = self.below[1::2].reshape(half, -1, 2).sum(axis=2) / 2
         coarse = Level(_even(right), _even(below))
         known = self.lifted(coarse.inverse > 0)
         self.norm = np.divide(1, known, out=np.zeros_like(known), where=(self.inverse > 0) & (known > 0))
@@ -237,7 +240,7 @@ def _round(cycle: Multigrid, left: np.ndarray, *, goal: float, iterations: int) 
     x, image = np.zeros_like(left), np.empty_like(left)
     search = cycle(left)
     product = _dot(left, search)
-    for taken in range(1, iterations + 1):
+    for taken in range(1, iterations + 1):  # noqa: B007 (how many there were is returned)
         curvature = _dot(search, cycle.levels[0].image(search, image))
         if curvature <= 0:
             break

@@ -214,7 +214,7 @@ def _reason(place: Path) -> OSError:
 
 
 def _half(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.float16:
-        return np.ascontiguousarray(values)
-    clipped = np.clip(values.astype(np.float32), -HALF_MAX, HALF_MAX)
-    return np.ascontiguousarray(clipped.astype(np.float16))
+    """The values in half; beyond its range they are clipped to it."""
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(values, dtype=np.float16)
+    return half if np.isfinite(half).all() else np.clip(half, -HALF_MAX, HALF_MAX).astype(np.float16)

@@ -10,6 +10,7 @@ from pipeline.lights import condition
 from stages.reconstruct.fitting import Fit
 
 FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
+ENOUGH = 1 << 16  # pixels for a correlation
 FLAT = 1e-6  # spread of a component of the normals below which there is no slope to speak of, only rounding
 
 
@@ -71,10 +72,12 @@ def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
     A face bulges towards the camera: on its right normals lean right, above its middle they lean up. Where the
     correlation of n_x with x, or of n_y with y, is clearly negative, the lights were given in another frame.
     """
-    rows, columns = np.nonzero(mask)
-    if len(rows) < 16:
+    at = np.flatnonzero(mask)
+    if len(at) < 16:
         return []
-    inside = normal[mask]
+    at = at[:: max(1, len(at) // ENOUGH)]
+    rows, columns = np.divmod(at, mask.shape[1])
+    inside = normal.reshape(-1, 3)[at]
     flipped = [
         axis
         for axis, slope, place in (("x", inside[:, 0], columns), ("y", inside[:, 1], -rows))

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.images import linear
 from stages.reconstruct.registration import shifted
 
-STRIP = 1 << 15  # pixels that are worked on at a time
+STRIP = 1 << 19  # samples that are worked on at a time: what a cache holds
 REACH = 3  # rows that bicubic interpolation sees beyond a pixel's own
 
 
@@ -36,7 +36,7 @@ class Stack:
     def strips(self) -> Iterator[slice]:
         """Rows, a few at a time."""
         height, width = self.shape
-        step = max(1, STRIP // width)
+        step = max(1, STRIP // (len(self) * width))
         return (slice(first, min(first + step, height)) for first in range(0, height, step))
 
     def flash(self, at: int, rows: slice = slice(None)) -> np.ndarray:

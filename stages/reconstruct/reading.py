@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import Rejected
 from pipeline.images import read_frame, read_levels, widened
+from pipeline.rig import Camera
 from stages.reconstruct.session import Photographs
 
 
@@ -19,6 +20,8 @@ def read_photographs(
     *,
     ambient: str | Path | None = None,
     mask: str | Path | None = None,
+    positions: np.ndarray | None = None,
+    camera: Camera | None = None,
 ) -> Photographs:
     """Read frames, and where they are given an ambient frame and a mask (anything above half is face).
 
@@ -33,18 +36,19 @@ def read_photographs(
         np.asarray(strengths, float),
         None if ambient is None else read_frame(ambient),
         None if mask is None else _read_mask(mask, levels.shape[1:]),
+        positions,
+        camera or Camera(),
     )
 
 
 def _read_frames(paths: Sequence[str | Path]) -> np.ndarray:
     """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has."""
-    levels = np.empty(0, np.uint8)
+    first = read_levels(paths[0])
+    levels = np.empty((len(paths), *first.shape), first.dtype)
     for i, path in enumerate(paths):
-        image = read_levels(path)
-        if i == 0:
-            levels = np.empty((len(paths), *image.shape), image.dtype)
-        elif image.shape != levels.shape[1:]:
-            (h, w), (h0, w0) = image.shape, levels.shape[1:]
+        image = read_levels(path) if i else first
+        if image.shape != first.shape:
+            (h, w), (h0, w0) = image.shape, first.shape
             raise Rejected(f"{path}: {w}x{h} pixels, but {paths[0]} has {w0}x{h0}; frames of a session are of one size")
         wide = np.promote_types(levels.dtype, image.dtype)
         levels = widened(levels, wide)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,7 +14,9 @@ from pipeline.errors import Rejected
 from pipeline.lights import check_lights
 from pipeline.maps import Maps
 from pipeline.params import Reconstruct
-from stages.reconstruct.fitting import fitted
+from pipeline.rig import Camera
+from stages.reconstruct.calibration.near import Surface, near_lights
+from stages.reconstruct.fitting import Fit, fitted
 from stages.reconstruct.integration import integrate
 from stages.reconstruct.masking import foreground, pieces
 from stages.reconstruct.order import disorder
@@ -23,7 +27,8 @@ from stages.reconstruct.solvers import choose
 from stages.reconstruct.stack import Stack
 
 LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
-MOST_RESIDUALS, LARGEST_RESIDUALS = 50, 1 << 29  # frames and bytes: `psface relight` does without more
+MOST_RESIDUALS, LARGEST_RESIDUALS = 50, 1 << 28  # frames and bytes: `psface relight` does without more
+ROUNDS = 3  # of near light: on a plane, on the depth that comes out, and on that of it
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
 
 
@@ -37,6 +42,8 @@ class Photographs:
     lights : (k, 3) towards the flashes, camera frame. strengths : (k,) > 0.
     ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
     mask : (H, W) bool, or none: it is then found.
+    positions : (k, 3) mm from the middle of the face, of flashes that are near, or none.
+    camera : what is known of it.
     """
 
     frames: np.ndarray
@@ -44,6 +51,8 @@ class Photographs:
     strengths: np.ndarray
     ambient: np.ndarray | None = None
     mask: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    camera: Camera = field(default_factory=Camera)
 
 
 def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: bool = False) -> tuple[Maps, Quality]:
@@ -65,19 +74,54 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     method = settings.solver
     if method == "auto":
         method = choose(len(lights), masked=True)[0]
-    fit = fitted(stack, lights, strengths, mask, method, settings)
-    if fit.measured < LEAST_MEASURED:
-        raise Rejected(f"overexposed: {1 - fit.measured:.0%} of the face has fewer than three samples below saturation")
-    depth = integrate(fit.normal, mask, floor=settings.slope_floor)
+    solver = partial(fitted, stack, lights, strengths, mask, method, settings)
+    fit, depth = _shape(solver, mask, checked, settings)
     maps = Maps(fit.normal, fit.albedo, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
-    notes += [*pieces(mask), *disorder(fit.some, lights)]
+    notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked)]
+    if residuals and (len(lights) > MOST_RESIDUALS or 2 * len(lights) * mask.size > LARGEST_RESIDUALS):
+        residuals = False
+        notes.append("what the maps leave of so many frames is not kept: `psface relight` goes by the maps alone")
     quality = measure(fit, lights, maps.normal, mask, stack.shifts, notes)
     if residuals:
         maps.residuals = _residuals(stack, lights, strengths, maps)
-    maps.attributes = _attributes(lights, strengths, stack.shifts, quality, settings) | _solver(
-        method, settings, len(lights)
+    maps.attributes = (
+        _attributes(lights, strengths, stack.shifts, quality, settings)
+        | _solver(method, settings, len(lights))
+        | _geometry(checked)
     )
     return maps, quality
+
+
+def _shape(
+    solver: Callable[..., Fit], mask: np.ndarray, given: Photographs, settings: Reconstruct
+) -> tuple[Fit, np.ndarray]:
+    """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth."""
+    depth_of = partial(integrate, mask=mask, floor=settings.slope_floor, intrinsics=given.camera.matrix)
+    if given.positions is None or given.camera.scale is None:
+        fit = _measured(solver())
+        return fit, depth_of(fit.normal)
+    surface, alike = Surface(mask, given.camera), np.ones(len(given.positions))
+    for _ in range(ROUNDS):
+        fit = _measured(
+            solver(lights_at=lambda rows, at: near_lights(given.positions, alike, surface.points(rows, at)))
+        )
+        surface.depth = depth_of(fit.normal)
+    return fit, surface.depth
+
+
+def _measured(fit: Fit) -> Fit:
+    if fit.measured < LEAST_MEASURED:
+        raise Rejected(f"overexposed: {1 - fit.measured:.0%} of the face has fewer than three samples below saturation")
+    return fit
+
+
+def _unplaced(given: Photographs) -> list[str]:
+    """A note on positions that cannot be used."""
+    if given.positions is None or given.camera.scale is not None:
+        return []
+    return [
+        "the flashes' positions count as directions: the rig's camera has neither a pitch nor intrinsics and distance"
+    ]
 
 
 def _found(stack: Stack, level: float) -> np.ndarray:
@@ -90,10 +134,8 @@ def _found(stack: Stack, level: float) -> np.ndarray:
     return foreground(brightest[None], level=level)
 
 
-def _residuals(stack: Stack, lights: np.ndarray, strengths: np.ndarray, maps: Maps) -> np.ndarray | None:
-    """(k, H, W) float16, as they are written; none where they would be too many for a file."""
-    if len(lights) > MOST_RESIDUALS or 2 * len(lights) * maps.mask.size > LARGEST_RESIDUALS:
-        return None
+def _residuals(stack: Stack, lights: np.ndarray, strengths: np.ndarray, maps: Maps) -> np.ndarray:
+    """(k, H, W) float16, as they are written."""
     residuals = np.empty((len(lights), *maps.shape), np.float16)
     for i, (light, strength) in enumerate(zip(lights, strengths, strict=True)):
         model = modelled(maps, light)
@@ -118,11 +160,26 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
     notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
     frames = given.frames if fired.all() else given.frames[fired]
-    return Photographs(frames, given.lights[fired], given.strengths[fired], ambient, given.mask), notes
+    positions = None if given.positions is None else given.positions[fired]
+    return replace(
+        given, frames=frames, lights=given.lights[fired], strengths=given.strengths[fired], ambient=ambient,
+        positions=positions,
+    ), notes  # fmt: skip
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return "x".join(str(side) for side in reversed(shape))
+
+
+def _geometry(given: Photographs) -> dict[str, str]:
+    """How the depth was made; ``pitch`` is mm a pixel, also of its depth."""
+    projection = "orthographic" if given.camera.intrinsics is None else "perspective"
+    found = {"integration": f"masked least squares, {projection}, pixels"}
+    if given.camera.scale is not None:
+        found["pitch"] = f"{given.camera.scale:.6g}"
+        if given.positions is not None:
+            found["positions"] = json.dumps(np.round(given.positions, 3).tolist())
+    return found
 
 
 def _solver(method: str, settings: Reconstruct, count: int) -> dict[str, str]:
@@ -135,7 +192,6 @@ def _attributes(
     lights: np.ndarray, strengths: np.ndarray, shifts: np.ndarray, quality: Quality, settings: Reconstruct
 ) -> dict[str, str]:
     return {
-        "integration": "masked least squares, orthographic, pixels",
         "lights": json.dumps(np.round(lights, 6).tolist()),
         "strengths": json.dumps(np.round(strengths, 6).tolist()),
         "shifts": json.dumps(np.round(shifts, 3).tolist()),

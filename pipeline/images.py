@@ -47,9 +47,51 @@ def read_frame(path: str | Path) -> np.ndarray:
     Rejected
         The file is missing, empty, too large, not an image, or holds values that no camera gives; the text names it.
     """
-    path = Path(path)
-    _check_file(path)
-    image = _read_exr_frame(path) if path.suffix.lower() == ".exr" else _read_integer(path)
+    return linear(_grey(Path(path), keep=False))
+
+
+def read_levels(path: str | Path) -> np.ndarray:
+    """Read a photograph as (H, W) grey in the numbers that it is stored in, for :func:`linear`: uint8 or uint16, whose
+    top is white, or float32. Colour of any number of bits becomes grey of 16.
+
+    Raises
+    ------
+    Rejected
+        As `read_frame`.
+    """
+    return _grey(Path(path), keep=True)
+
+
+def linear(levels: np.ndarray) -> np.ndarray:
+    """Levels of any shape as float32, white 1; floats are taken as they are."""
+    if levels.dtype.kind == "f":
+        return levels.astype(np.float32, copy=False)
+    return np.divide(levels, np.float32(np.iinfo(levels.dtype).max), dtype=np.float32)
+
+
+def widened(levels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Levels in another type of :func:`read_levels` that holds them all."""
+    if levels.dtype == dtype:
+        return levels
+    return levels.astype(dtype) * dtype.type(257) if dtype == np.uint16 else linear(levels)
+
+
+def _grey(path: Path, *, keep: bool) -> np.ndarray:
+    """(H, W) levels of a photograph, of its own type where ``keep``, else float32."""
+    if path.suffix.lower() == ".exr":
+        _check_file(path)
+        image = _read_exr_frame(path)
+    else:
+        image = decode(path, cv2.IMREAD_UNCHANGED)
+        if image.ndim == 3:
+            image = image[..., 2::-1] if image.shape[2] >= 3 else image[..., 0]  # BGR(A) to RGB
+    if image.dtype in (np.uint8, np.uint16):
+        if image.ndim == 2:
+            return np.ascontiguousarray(image) if keep else linear(image)
+        grey = linear(image) @ _LUMINANCE
+        return np.rint(grey * 65535).astype(np.uint16) if keep else grey
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite or is NaN is refused below
+        image = linear(image)
     if not np.isfinite(image).all():
         raise Rejected(f"{path}: holds NaN or infinite values")
     low, high = float(image.min()), float(image.max())
@@ -82,16 +124,6 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
     if image is None or not image.size:
         raise Rejected(f"{path}: not an image that can be read")
     return image
-
-
-def _read_integer(path: Path) -> np.ndarray:
-    """(H, W) or (H, W, RGB) float32 of any format that OpenCV reads."""
-    image = decode(path, cv2.IMREAD_UNCHANGED)
-    if image.ndim == 3:
-        image = image[..., 2::-1]  # BGR(A) to RGB
-    full_scale = 1 if image.dtype.kind == "f" else np.iinfo(image.dtype.name).max
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite or is NaN is refused afterwards
-        return image.astype(np.float32) / full_scale
 
 
 def _read_exr_frame(path: Path) -> np.ndarray:

@@ -59,8 +59,8 @@ class Maps:
     attributes : text by name, kept with the file.
     confidence : (H, W) float32 in [0, 1], how far a pixel can be trusted; or none, of files that lack it.
     visibility : (H, W) float32 in [0, 1], the share of the flashes that reach a pixel; or none.
-    residuals : (k, H, W) float32, each frame (strength divided out) minus what the maps predict of it, in the order of
-        the attribute ``lights``, outside the mask too; or none.
+    residuals : (k, H, W) float16 as they are kept, or float32: each frame (strength divided out) minus what the maps
+        predict of it, in the order of the attribute ``lights``, outside the mask too; or none.
     """
 
     normal: np.ndarray
@@ -161,7 +161,7 @@ def read_maps(path: str | Path) -> Maps:
         depth=layers["depth"].astype(np.float32),
         mask=mask,
         attributes=_attributes(header),
-        residuals=np.stack([layers[name].astype(np.float32) for name in residuals]) if residuals else None,
+        residuals=np.stack([layers[name].astype(np.float16) for name in residuals]) if residuals else None,
         **{name: layers[name].astype(np.float32) for name in shares},
     )
 
@@ -214,5 +214,7 @@ def _reason(place: Path) -> OSError:
 
 
 def _half(values: np.ndarray) -> np.ndarray:
-    clipped = np.clip(values.astype(np.float32), -HALF_MAX, HALF_MAX)
-    return np.ascontiguousarray(clipped.astype(np.float16))
+    """The values in half; beyond its range they are clipped to it."""
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(values, dtype=np.float16)
+    return half if np.isfinite(half).all() else np.clip(half, -HALF_MAX, HALF_MAX).astype(np.float16)

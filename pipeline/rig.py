@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Self
@@ -69,15 +69,31 @@ class Camera(Section):
     intrinsics: tuple[Length, Length, Coordinate, Coordinate] | None = None
     distance: Length | None = None
 
+    @property
+    def scale(self) -> float | None:
+        """mm that a pixel spans at the middle of the face, or None where nothing tells."""
+        if self.intrinsics is not None and self.distance is not None:
+            return 2 * self.distance / (self.intrinsics[0] + self.intrinsics[1])
+        return self.pitch
+
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """(3, 3) camera matrix in pixels, or None for a camera that is taken as orthographic."""
+        if self.intrinsics is None:
+            return None
+        fx, fy, cx, cy = self.intrinsics
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
 
 @dataclass(frozen=True, eq=False)
 class RigLights:
     """The lights of given frames: directions (k, 3) unit at the middle of the face, strengths (k,), and positions
-    (k, 3) in mm, or None where some light has none. Order as the frames."""
+    (k, 3) in mm, or None where some light has none; and the camera. Order as the frames."""
 
     directions: np.ndarray
     strengths: np.ndarray
-    positions: np.ndarray | None
+    positions: np.ndarray | None = None
+    camera: Camera = field(default_factory=Camera)
 
 
 class Rig(Section):
@@ -128,6 +144,7 @@ class Rig(Section):
             check_lights(vectors, where=where, error=error),
             np.array([light.strength for light in chosen]),
             vectors if near else None,
+            self.camera,
         )
 
     def is_ambient(self, frame: str | Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipeline.attributes import MISSING
 from pipeline.errors import UserError
+from pipeline.rig import Camera
 from pipeline.tables import read_parquet, write_parquet
 
 
@@ -32,6 +33,10 @@ class Session:
         Unit vectors towards each frame's light in the camera frame (x right, y up, z to the camera).
     strengths : ndarray (k,) float64
         Relative strengths of the flashes, 1 unless known.
+    positions : ndarray (k, 3) float64 or None
+        Where near flashes are, mm from the middle of the face.
+    camera : Camera
+        What is known of the camera, :class:`pipeline.rig.Camera`.
     gender, spectacles, facial_hair, pose, expression : int
         Codes of `pipeline.attributes`; -1 where missing.
     age : float
@@ -55,6 +60,8 @@ class Session:
     pose: int = MISSING
     expression: int = MISSING
     age: float = float(MISSING)
+    positions: np.ndarray | None = None
+    camera: Camera = field(default_factory=Camera)
 
     def to_row(self) -> dict[str, object]:
         """The session as a table row of plain values."""
@@ -62,6 +69,8 @@ class Session:
         row["frames"] = list(self.frames)
         row["lights"] = [float(v) for v in np.asarray(self.lights).ravel()]
         row["strengths"] = [float(v) for v in self.strengths]
+        row["positions"] = [] if self.positions is None else [float(v) for v in np.asarray(self.positions).ravel()]
+        row["camera"] = self.camera.model_dump_json(exclude_none=True)
         return row
 
     @classmethod
@@ -71,6 +80,9 @@ class Session:
         values["frames"] = tuple(str(f) for f in values["frames"])  # type: ignore[attr-defined]
         values["lights"] = np.asarray(values["lights"], dtype=float).reshape(-1, 3)
         values["strengths"] = np.asarray(values["strengths"], dtype=float)
+        positions = np.asarray(values["positions"], dtype=float).reshape(-1, 3)
+        values["positions"] = positions if len(positions) else None
+        values["camera"] = Camera.model_validate_json(str(values["camera"]))
         values["ambient"] = values["ambient"] if isinstance(values["ambient"], str) else None
         return cls(**values)  # type: ignore[arg-type]
 
@@ -115,6 +127,10 @@ def _fault(session: Session) -> str:
         return f"session `{session.id}` is not named <subject>/<session>"
     if not len(session.frames) == len(session.lights) == len(session.strengths):
         return f"session `{session.id}` has other than one light and one strength a frame"
+    if session.positions is not None and not (
+        session.positions.shape == session.lights.shape and np.isfinite(session.positions).all()
+    ):
+        return f"session `{session.id}` has other than one position a frame"
     if not (
         np.isfinite(session.lights).all() and np.isfinite(session.strengths).all() and (session.strengths > 0).all()
     ):

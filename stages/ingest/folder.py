@@ -24,7 +24,7 @@ from pipeline.errors import Rejected, UserError, one_line
 from pipeline.images import SUFFIXES
 from pipeline.lights import LightTable, check_lights, read_lights_csv
 from pipeline.params import Ingest
-from pipeline.rig import RIG, Rig, natural_order, read_rig
+from pipeline.rig import RIG, Camera, Rig, natural_order, read_rig
 from pipeline.sessions import Session
 from pipeline.tables import read_text
 from stages.ingest.photoface import NO_OCCLUSION, QUALITIES
@@ -78,17 +78,22 @@ def read_session(root: Path, folder: Path, tables: dict[Path, LightTable | Rig],
         lights=lit.lights,
         strengths=lit.strengths,
         source="folder",
+        positions=lit.positions,
+        camera=lit.camera,
         **{"rig": name, **known},  # type: ignore[arg-type]
     )
 
 
 class Lit(NamedTuple):
-    """Frames of a session, their lights (k, 3) unit and strengths (k,), and the photograph without flash."""
+    """Frames of a session, their lights (k, 3) unit and strengths (k,), the photograph without flash; of a rig that
+    knows them, positions (k, 3) in mm and the camera."""
 
     frames: list[Path]
     lights: np.ndarray
     strengths: np.ndarray
     ambient: str | None
+    positions: np.ndarray | None = None
+    camera: Camera = Camera()
 
 
 def _by_rig(file: Path, rig: Rig, folder: Path) -> Lit:
@@ -99,7 +104,8 @@ def _by_rig(file: Path, rig: Rig, folder: Path) -> Lit:
     if not frames:
         raise Rejected("no frames here")
     found = rig.lights_for(frames, where=file.as_posix(), error=Rejected)
-    return Lit(frames, found.directions, found.strengths, ambient[0].as_posix() if ambient else None)
+    dark = ambient[0].as_posix() if ambient else None
+    return Lit(frames, found.directions, found.strengths, dark, found.positions, found.camera)
 
 
 def _by_table(place: Path, table: LightTable, folder: Path) -> Lit:

@@ -22,7 +22,7 @@ from pipeline.work import StageWork, key_of, source, stamps_of
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
 
-CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps")
+CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig")
 NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
 
 
@@ -76,7 +76,14 @@ def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path
     row = {"session": session.id, **dict.fromkeys(NUMBERS, None), "notes": "", "rejected": ""}
     try:
         ambient = session.ambient if settings.ambient else None
-        photographs = read_photographs(session.frames, session.lights, session.strengths, ambient=ambient)
+        photographs = read_photographs(
+            session.frames,
+            session.lights,
+            session.strengths,
+            ambient=ambient,
+            positions=session.positions,
+            camera=session.camera,
+        )
         maps, quality = reconstruct(photographs, settings)
         maps.attributes |= {"session": session.id, "rig": session.rig, "frames": json.dumps(session.frames)}
         write_maps(folder / "maps" / f"{session.id}.exr", maps)

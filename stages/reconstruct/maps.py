@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, read_lights_csv
 from pipeline.maps import write_maps
 from pipeline.params import Reconstruct, section
 from pipeline.progress import wrote
-from pipeline.rig import read_rig
+from pipeline.rig import RigLights, read_rig
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
 
@@ -43,9 +42,17 @@ def command(
     if Path(out).suffix.lower() != ".exr":
         raise UserError(f"{out}: maps are written as OpenEXR; give a name that ends in .exr")
     settings = section(params_path, "reconstruct", Reconstruct) if params_path else Reconstruct()
-    lights, strengths = _lights(frames, lights_path, rig_path)
+    lit = _lights(frames, lights_path, rig_path)
     try:
-        photographs = read_photographs(frames, lights, strengths, ambient=ambient, mask=mask)
+        photographs = read_photographs(
+            frames,
+            lit.directions,
+            lit.strengths,
+            ambient=ambient,
+            mask=mask,
+            positions=lit.positions,
+            camera=lit.camera,
+        )
         maps, quality = reconstruct(photographs, settings, residuals=True)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
@@ -60,14 +67,13 @@ def command(
     )
 
 
-def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (k, 3) and strengths (k,) of the frames' lights, from the one file that is given."""
+def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> RigLights:
+    """The frames' lights, from the one file that is given."""
     if (table is None) == (rig is None):
         raise UserError("give the lights of the frames by one of --lights lights.csv and --rig rig.json")
     if rig is not None:
-        found = read_rig(rig).lights_for(frames, where=rig)
-        return found.directions, found.strengths
+        return read_rig(rig).lights_for(frames, where=rig)
     assert table is not None
     rows = read_lights_csv(table)
     chosen = rows.match(frames)
-    return check_lights(rows.lights[chosen], where=table, error=UserError), rows.strengths[chosen]
+    return RigLights(check_lights(rows.lights[chosen], where=table, error=UserError), rows.strengths[chosen])

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pipeline.lights import condition
-from stages.reconstruct.solvers import Solution
+from stages.reconstruct.fitting import Fit
 
 FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
+ENOUGH = 1 << 16  # pixels for a correlation
 FLAT = 1e-6  # spread of a component of the normals below which there is no slope to speak of, only rounding
 
 
@@ -41,21 +42,13 @@ class Quality:
 
 
 def measure(
-    samples: np.ndarray,
-    solution: Solution,
-    lights: np.ndarray,
-    normal: np.ndarray,
-    mask: np.ndarray,
-    shifts: np.ndarray,
-    notes: list[str],
+    fit: Fit, lights: np.ndarray, normal: np.ndarray, mask: np.ndarray, shifts: np.ndarray, notes: list[str]
 ) -> Quality:
-    """Quality of the maps that ``solution`` made of samples (k, P) under lights (k, 3); shifts (k, 2) in px."""
-    lost = float((solution.weights * solution.residual**2).sum())
-    power = float((solution.weights * samples**2).sum())
+    """Quality of the maps (H, W) that ``fit`` is part of, under lights (k, 3); shifts (k, 2) in px."""
     return Quality(
-        residual=float(np.sqrt(lost / power)) if power > 0 else 0.0,
-        shadowed=float(solution.shadowed.mean()),
-        saturated=float(solution.saturated.mean()),
+        residual=float(np.sqrt(fit.lost / fit.power)) if fit.power > 0 else 0.0,
+        shadowed=fit.shadowed,
+        saturated=fit.saturated,
         condition=condition(lights),
         integrability=curl(normal, mask),
         shift=float(np.linalg.norm(shifts, axis=1).max()),
@@ -79,10 +72,12 @@ def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
     A face bulges towards the camera: on its right normals lean right, above its middle they lean up. Where the
     correlation of n_x with x, or of n_y with y, is clearly negative, the lights were given in another frame.
     """
-    rows, columns = np.nonzero(mask)
-    if len(rows) < 16:
+    at = np.flatnonzero(mask)
+    if len(at) < 16:
         return []
-    inside = normal[mask]
+    at = at[:: max(1, len(at) // ENOUGH)]
+    rows, columns = np.divmod(at, mask.shape[1])
+    inside = normal.reshape(-1, 3)[at]
     flipped = [
         axis
         for axis, slope, place in (("x", inside[:, 0], columns), ("y", inside[:, 1], -rows))

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import Rejected
-from pipeline.images import read_frame
+from pipeline.images import read_frame, read_levels, widened
+from pipeline.rig import Camera
 from stages.reconstruct.session import Photographs
 
 
@@ -19,6 +20,8 @@ def read_photographs(
     *,
     ambient: str | Path | None = None,
     mask: str | Path | None = None,
+    positions: np.ndarray | None = None,
+    camera: Camera | None = None,
 ) -> Photographs:
     """Read frames, and where they are given an ambient frame and a mask (anything above half is face).
 
@@ -26,20 +29,31 @@ def read_photographs(
     ------
     Rejected : a file cannot be read, or the frames differ in size; the text names the file.
     """
-    images = [read_frame(path) for path in frames]
-    for path, image in zip(frames, images, strict=True):
-        if image.shape != images[0].shape:
-            (h, w), (h0, w0) = image.shape, images[0].shape
-            raise Rejected(
-                f"{path}: {w}x{h} pixels, but {frames[0]} has {w0}x{h0}; frames of a session are of one size"
-            )
+    levels = _read_frames(frames)
     return Photographs(
-        np.stack(images),
+        levels,
         np.asarray(lights, float),
         np.asarray(strengths, float),
         None if ambient is None else read_frame(ambient),
-        None if mask is None else _read_mask(mask, images[0].shape),
+        None if mask is None else _read_mask(mask, levels.shape[1:]),
+        positions,
+        camera or Camera(),
     )
+
+
+def _read_frames(paths: Sequence[str | Path]) -> np.ndarray:
+    """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has."""
+    first = read_levels(paths[0])
+    levels = np.empty((len(paths), *first.shape), first.dtype)
+    for i, path in enumerate(paths):
+        image = read_levels(path) if i else first
+        if image.shape != first.shape:
+            (h, w), (h0, w0) = image.shape, first.shape
+            raise Rejected(f"{path}: {w}x{h} pixels, but {paths[0]} has {w0}x{h0}; frames of a session are of one size")
+        wide = np.promote_types(levels.dtype, image.dtype)
+        levels = widened(levels, wide)
+        levels[i] = widened(image, wide)
+    return levels
 
 
 def _read_mask(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:

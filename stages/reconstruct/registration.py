@@ -17,6 +17,8 @@ References: B. D. Lucas and T. Kanade, An iterative image registration technique
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 
@@ -30,12 +32,12 @@ LEAST_SHIFT = 0.25  # px of the working size: below it resampling costs more tha
 LEAST_GAIN = {True: 0.01, False: 0.05}  # share of the misfit that must go: with A (k > 3), and with B alone
 
 
-def register(frames: np.ndarray, lights: np.ndarray, *, largest: float) -> np.ndarray:
+def register(frames: Iterable[np.ndarray], lights: np.ndarray, *, largest: float) -> np.ndarray:
     """Translations of the frames.
 
     Parameters
     ----------
-    frames : (k, H, W) float32 in [0, 1], ambient subtracted, strengths divided out.
+    frames : k of (H, W) float32 in [0, 1], ambient subtracted, strengths divided out; each is looked at once.
     lights : (k, 3) unit.
     largest : px; a frame that seems to have moved further has not been understood, and nothing is moved.
 
@@ -46,34 +48,47 @@ def register(frames: np.ndarray, lights: np.ndarray, *, largest: float) -> np.nd
     """
     k = len(lights)
     none = np.zeros((k, 2))
-    halvings = max(0, int(np.ceil(np.log2(max(frames.shape[1:]) / FINEST))))
+    halvings, smaller = 0, []
+    for frame in frames:
+        halvings = _halvings(frame.shape)
+        smaller.append(_smaller(frame, halvings))
+    small = np.stack(smaller)
     shifts = none
     for level in reversed(range(LEVELS)):
         scale = 2 ** (halvings + level)
-        refined = _refine(_shrunk(frames, halvings + level), lights, shifts / scale)
+        refined = _refine(_shrunk(small, level), lights, shifts / scale)
         if refined is None:
             return none
         shifts = refined * scale
     shifts = shifts - shifts[0]
     if np.abs(shifts).max() > largest or np.abs(shifts).max() < LEAST_SHIFT * 2**halvings:
         return none
-    small = _shrunk(frames, halvings)
     before, after = (_misfit(small, lights, s / 2**halvings) for s in (none, shifts))
     return shifts if after < (1 - LEAST_GAIN[k > 3]) * before else none
 
 
-def shifted(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """(H, W) image sampled at p + shift, bicubic, its border replicated."""
-    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
+def shifted(image: np.ndarray, shift: np.ndarray, *, height: int | None = None) -> np.ndarray:
+    """(H, W) image sampled at p + shift, bicubic, its border replicated; another number of rows with ``height``."""
+    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
+    size = (image.shape[1], image.shape[0] if height is None else height)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, matrix, image.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _halvings(shape: tuple[int, ...]) -> int:
+    """How often frames of a shape (H, W) are halved before they are looked at."""
+    return max(0, int(np.ceil(np.log2(max(shape) / FINEST))))
 
 
 def _shrunk(frames: np.ndarray, halvings: int) -> np.ndarray:
+    return np.stack([_smaller(frame, halvings) for frame in frames]) if halvings else frames
+
+
+def _smaller(frame: np.ndarray, halvings: int) -> np.ndarray:
     if halvings == 0:
-        return frames
-    size = tuple(max(8, side >> halvings) for side in frames.shape[:0:-1])
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
+        return frame
+    width, height = (max(8, side >> halvings) for side in frame.shape[::-1])
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _detail(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

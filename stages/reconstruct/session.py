@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+import cv2
 import numpy as np
 
 from pipeline.errors import Rejected
 from pipeline.lights import check_lights
 from pipeline.maps import Maps
 from pipeline.params import Reconstruct
+from pipeline.rig import Camera
+from stages.reconstruct.calibration.near import Surface, near_lights
+from stages.reconstruct.fitting import Fit, fitted
 from stages.reconstruct.integration import integrate
 from stages.reconstruct.masking import foreground, pieces
 from stages.reconstruct.order import disorder
 from stages.reconstruct.quality import Quality, measure
-from stages.reconstruct.registration import register, shifted
+from stages.reconstruct.registration import register
 from stages.reconstruct.relight import modelled
-from stages.reconstruct.solvers import Solution, choose, solve, split
+from stages.reconstruct.solvers import choose
+from stages.reconstruct.stack import Stack
 
 LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
+MOST_RESIDUALS, LARGEST_RESIDUALS = 50, 1 << 28  # frames and bytes: `psface relight` does without more
+ROUNDS = 3  # of near light: on a plane, on the depth that comes out, and on that of it
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
 
 
@@ -29,10 +38,12 @@ class Photographs:
 
     Attributes
     ----------
-    frames : (k, H, W) float32 in [0, 1], linear.
+    frames : (k, H, W) linear: float32 in [0, 1], or uint8 or uint16, whose top is white.
     lights : (k, 3) towards the flashes, camera frame. strengths : (k,) > 0.
     ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
     mask : (H, W) bool, or none: it is then found.
+    positions : (k, 3) mm from the middle of the face, of flashes that are near, or none.
+    camera : what is known of it.
     """
 
     frames: np.ndarray
@@ -40,6 +51,8 @@ class Photographs:
     strengths: np.ndarray
     ambient: np.ndarray | None = None
     mask: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    camera: Camera = field(default_factory=Camera)
 
 
 def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: bool = False) -> tuple[Maps, Quality]:
@@ -51,45 +64,84 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     """
     checked, notes = _usable(photographs)
     lights, strengths = check_lights(checked.lights), checked.strengths
-    flash = checked.frames
-    if checked.ambient is not None:
-        flash = np.maximum(flash - checked.ambient, 0)
-    per_strength = flash / strengths.astype(np.float32)[:, None, None]
-    shifts = np.zeros((len(lights), 2))
+    stack = Stack(checked.frames, checked.ambient)
     if settings.registration:
-        shifts = register(per_strength, lights, largest=settings.largest_shift * max(flash.shape[1:]))
-    raw = checked.frames
-    if shifts.any():
-        flash = np.maximum(_moved(flash, shifts), 0)
-        raw = _moved(raw, shifts)
-    mask = foreground(flash, level=settings.mask_level) if checked.mask is None else checked.mask
+        relative = (stack.flash(i) / np.float32(strength) for i, strength in enumerate(strengths))
+        stack.shifts = register(relative, lights, largest=settings.largest_shift * max(stack.shape))
+    mask = _found(stack, settings.mask_level) if checked.mask is None else checked.mask
     if not mask.any():
         raise Rejected("the mask is empty")
-    samples, saturated = flash[:, mask], raw[:, mask] >= settings.saturation
-    measured = float(((~saturated).sum(axis=0) >= 3).mean())
-    if measured < LEAST_MEASURED:
-        raise Rejected(f"overexposed: {1 - measured:.0%} of the face has fewer than three samples below saturation")
-    solution = solve(
-        samples,
-        lights,
-        strengths,
-        mask=mask,
-        method=settings.solver,
-        saturated=saturated,
-        shadow=settings.shadow,
-        shadow_weight=settings.shadow_weight,
-        floor=settings.slope_floor,
-    )
-    maps = _maps(solution, mask, settings)
-    notes += [*pieces(mask), *disorder(samples / strengths.astype(np.float32)[:, None], lights)]
-    quality = measure(samples, solution, lights, maps.normal, mask, shifts, notes)
+    method = settings.solver
+    if method == "auto":
+        method = choose(len(lights), masked=True)[0]
+    solver = partial(fitted, stack, lights, strengths, mask, method, settings)
+    fit, depth = _shape(solver, mask, checked, settings)
+    maps = Maps(fit.normal, fit.albedo, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
+    notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked)]
+    if residuals and (len(lights) > MOST_RESIDUALS or 2 * len(lights) * mask.size > LARGEST_RESIDUALS):
+        residuals = False
+        notes.append("what the maps leave of so many frames is not kept: `psface relight` goes by the maps alone")
+    quality = measure(fit, lights, maps.normal, mask, stack.shifts, notes)
     if residuals:
-        maps.residuals = flash / strengths.astype(np.float32)[:, None, None]
-        maps.residuals -= np.stack([modelled(maps, light) for light in lights])
-    maps.attributes = _attributes(lights, strengths, shifts, quality, settings) | _solver(
-        solution, settings, len(lights)
+        maps.residuals = _residuals(stack, lights, strengths, maps)
+    maps.attributes = (
+        _attributes(lights, strengths, stack.shifts, quality, settings)
+        | _solver(method, settings, len(lights))
+        | _geometry(checked)
     )
     return maps, quality
+
+
+def _shape(
+    solver: Callable[..., Fit], mask: np.ndarray, given: Photographs, settings: Reconstruct
+) -> tuple[Fit, np.ndarray]:
+    """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth."""
+    depth_of = partial(integrate, mask=mask, floor=settings.slope_floor, intrinsics=given.camera.matrix)
+    if given.positions is None or given.camera.scale is None:
+        fit = _measured(solver())
+        return fit, depth_of(fit.normal)
+    surface, alike = Surface(mask, given.camera), np.ones(len(given.positions))
+    for _ in range(ROUNDS):
+        fit = _measured(
+            solver(lights_at=lambda rows, at: near_lights(given.positions, alike, surface.points(rows, at)))
+        )
+        surface.depth = depth_of(fit.normal)
+    return fit, surface.depth
+
+
+def _measured(fit: Fit) -> Fit:
+    if fit.measured < LEAST_MEASURED:
+        raise Rejected(f"overexposed: {1 - fit.measured:.0%} of the face has fewer than three samples below saturation")
+    return fit
+
+
+def _unplaced(given: Photographs) -> list[str]:
+    """A note on positions that cannot be used."""
+    if given.positions is None or given.camera.scale is not None:
+        return []
+    return [
+        "the flashes' positions count as directions: the rig's camera has neither a pitch nor intrinsics and distance"
+    ]
+
+
+def _found(stack: Stack, level: float) -> np.ndarray:
+    """The mask (H, W) of what stands out from the dark in the brightest of all frames."""
+    brightest = np.empty(stack.shape, np.float32)
+    for rows in stack.strips():
+        brightest[rows] = stack.flash(0, rows)
+        for i in range(1, len(stack)):
+            np.maximum(brightest[rows], stack.flash(i, rows), out=brightest[rows])
+    return foreground(brightest[None], level=level)
+
+
+def _residuals(stack: Stack, lights: np.ndarray, strengths: np.ndarray, maps: Maps) -> np.ndarray:
+    """(k, H, W) float16, as they are written."""
+    residuals = np.empty((len(lights), *maps.shape), np.float16)
+    for i, (light, strength) in enumerate(zip(lights, strengths, strict=True)):
+        model = modelled(maps, light)
+        for rows in stack.strips():
+            residuals[i, rows] = stack.flash(i, rows) / np.float32(strength) - model[rows]
+    return residuals
 
 
 def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
@@ -100,44 +152,46 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     if ambient is not None and ambient.shape != shape:
         notes = [f"the ambient frame is {_size(ambient.shape)}, the frames are {_size(shape)}: not subtracted"]
         ambient = None
-    level = given.frames.mean(axis=(1, 2)) - (0 if ambient is None else ambient.mean())
+    white = 1 if given.frames.dtype.kind == "f" else np.iinfo(given.frames.dtype).max
+    level = np.array([cv2.mean(frame)[0] / white for frame in given.frames])
+    level -= 0 if ambient is None else ambient.mean()
     fired = level >= max(UNLIT * float(np.median(level)), 1e-6)
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
     notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
-    return Photographs(given.frames[fired], given.lights[fired], given.strengths[fired], ambient, given.mask), notes
+    frames = given.frames if fired.all() else given.frames[fired]
+    positions = None if given.positions is None else given.positions[fired]
+    return replace(
+        given, frames=frames, lights=given.lights[fired], strengths=given.strengths[fired], ambient=ambient,
+        positions=positions,
+    ), notes  # fmt: skip
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return "x".join(str(side) for side in reversed(shape))
 
 
-def _moved(frames: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    return np.stack([shifted(frame, shift) for frame, shift in zip(frames, shifts, strict=True)])
+def _geometry(given: Photographs) -> dict[str, str]:
+    """How the depth was made; ``pitch`` is mm a pixel, also of its depth."""
+    projection = "orthographic" if given.camera.intrinsics is None else "perspective"
+    found = {"integration": f"masked least squares, {projection}, pixels"}
+    if given.camera.scale is not None:
+        found["pitch"] = f"{given.camera.scale:.6g}"
+        if given.positions is not None:
+            found["positions"] = json.dumps(np.round(given.positions, 3).tolist())
+    return found
 
 
-def _maps(solution: Solution, mask: np.ndarray, settings: Reconstruct) -> Maps:
-    unit, length = split(solution.scaled)
-    normal = np.zeros((*mask.shape, 3), np.float32)
-    albedo = np.zeros(mask.shape, np.float32)
-    normal[mask], albedo[mask] = unit.T, length
-    depth = integrate(normal, mask, floor=settings.slope_floor)
-    confidence, visibility = np.zeros((2, *mask.shape), np.float32)
-    confidence[mask], visibility[mask] = solution.confidence, solution.visibility
-    return Maps(normal, albedo, depth, mask, confidence=confidence, visibility=visibility)
-
-
-def _solver(solution: Solution, settings: Reconstruct, count: int) -> dict[str, str]:
+def _solver(method: str, settings: Reconstruct, count: int) -> dict[str, str]:
     """Which solver it was, and why."""
     why = choose(count, masked=True)[1] if settings.solver == "auto" else "as the settings ask"
-    return {"solver": solution.method, "solver.why": why}
+    return {"solver": method, "solver.why": why}
 
 
 def _attributes(
     lights: np.ndarray, strengths: np.ndarray, shifts: np.ndarray, quality: Quality, settings: Reconstruct
 ) -> dict[str, str]:
     return {
-        "integration": "masked least squares, orthographic, pixels",
         "lights": json.dumps(np.round(lights, 6).tolist()),
         "strengths": json.dumps(np.round(strengths, 6).tolist()),
         "shifts": json.dumps(np.round(shifts, 3).tolist()),

@@ -5,6 +5,37 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pipeline.rig import Camera
+
+
+class Surface:
+    """Where the pixels of a face are, in mm from its middle: on a plane until its depth is known.
+
+    The middle is that of the mask (H, W), at the mean of the depth. A camera with intrinsics and a distance sees
+    through a pinhole, one with a pitch in parallel.
+    """
+
+    def __init__(self, mask: np.ndarray, camera: Camera) -> None:
+        assert camera.scale is not None
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        counts = mask.sum(axis=1)[rows], mask.sum(axis=0)[columns]
+        self.middle = tuple(float(np.average(at, weights=n)) for at, n in zip((rows, columns), counts, strict=True))
+        self.camera, self.scale, self.width = camera, camera.scale, mask.shape[1]
+        self.depth = np.zeros(mask.shape, np.float32)  # px towards the camera
+
+    def points(self, rows: slice, at: np.ndarray) -> np.ndarray:
+        """(n, 3) of the pixels with indices (n,) in some rows; x right, y up, z to the camera."""
+        row, column = np.divmod(at, self.width)
+        row = row + (rows.start or 0)
+        z = self.scale * self.depth[rows].ravel()[at].astype(float)
+        if self.camera.intrinsics is None or self.camera.distance is None:
+            return np.stack([self.scale * (column - self.middle[1]), self.scale * (self.middle[0] - row), z], axis=1)
+        (fx, fy, cx, cy), distance = self.camera.intrinsics, self.camera.distance
+        away = distance - z
+        x = (column - cx) / fx * away - (self.middle[1] - cx) / fx * distance
+        y = (self.middle[0] - cy) / fy * distance - (row - cy) / fy * away
+        return np.stack([x, y, z], axis=1)
+
 
 def near_lights(positions_mm: ArrayLike, strengths: ArrayLike, points_mm: ArrayLike) -> np.ndarray:
     """Light vectors at points: direction times strength times ``(|p| / |p - x|)^2``.

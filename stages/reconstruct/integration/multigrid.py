@@ -1,23 +1,31 @@
 """Sparse least squares on a mask's pixels: conjugate gradients with one multigrid V-cycle as preconditioner.
 
 The unknowns are heights of a mask's pixels; each pair of neighbours asks for a rise, with a weight. The matrix of the
-normal equations is a weighted graph Laplacian with at most five entries a row. Coarser levels are blocks of 2x2 pixels,
-on which it is a Laplacian of the same kind, so that time and memory grow with the number of pixels.
+normal equations is a weighted graph Laplacian with at most five entries a row. It is never formed: each level works on
+the rectangle around the mask, with the weights of the edges to the right and below as pictures. Coarser levels are
+blocks of 2x2 pixels, cell-centred, with a Laplacian of the same kind between their middles; corrections come back by
+bilinear interpolation over the blocks that there are, and residuals go down by its transpose, so that the cycle is
+symmetric. Time and memory grow with the number of pixels.
 
-Reference: D. Braess, Towards algebraic multigrid for elliptic problems of second order, Computing 55, 1995,
-doi:10.1007/BF02238488 (aggregation with over-correction).
+References: P. Wesseling, An Introduction to Multigrid Methods, Wiley 1992, chapter 5 (cell-centred coarsening);
+O. Tatebe, The multigrid preconditioned conjugate gradient method, Copper Mountain Conference 1993.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import cv2
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg
 
-OVERCORRECTION = 1.8  # Braess 1995: piecewise constant blocks underestimate smooth corrections
-DAMPING = 0.7  # of the Jacobi smoother
-SWEEPS = 2
-COARSEST = 200
+DAMPING = 0.8  # of the Jacobi smoother
+SWEEPS = 1
+COARSEST = 64  # pixels of the coarsest level, which is inverted
+ROUND = 1e-4  # of the residual's norm, what is left to the next round
+TENT = np.array([1, 3, 3, 1], np.float32) / 4  # the share of a block in the pixels around, along a row or a column
+CACHED = 1 << 15  # pixels that are worked on at a time
 CHUNK = 1 << 17  # pixels: a matrix is assembled in parts, so that nothing of its size is needed beside it
 
 
@@ -72,84 +80,186 @@ def laplacian(grid: Grid, right: np.ndarray, below: np.ndarray) -> sp.csr_matrix
     return sp.csr_matrix((entries, columns, ends), shape=(n, n))
 
 
+class Level:
+    """A grid's pixels in their rectangle (h, w), both even, with the weights of its edges in float32.
+
+    Attributes
+    ----------
+    right, below : (h, w) weight of the edge to the next pixel, 0 where there is none.
+    inverse : (h, w) damping over the diagonal, 0 off the grid. norm : (h, w) what interpolation is divided by, as 1/x.
+    """
+
+    def __init__(self, right: np.ndarray, below: np.ndarray) -> None:
+        self.right, self.below = right, below
+        self.shape = right.shape
+        diagonal = right + below
+        diagonal[:, 1:] += right[:, :-1]
+        diagonal[1:] += below[:-1]
+        self.inverse = np.divide(np.float32(DAMPING), diagonal, out=diagonal, where=diagonal > 0)
+        self.norm = np.zeros(0, np.float32)
+
+    def coarser(self) -> Level:
+        """The level of its 2x2 blocks. A block's edge is twice as long as a pixel's and carries half their weight."""
+        half = self.shape[0] // 2
+        right = self.right[:, 1::2].reshape(half, 2, -1).sum(axis=1) / 2
+        below = self.below[1::2].reshape(half, -1, 2).sum(axis=2) / 2
+        coarse = Level(_even(right), _even(below))
+        known = self.lifted(coarse.inverse > 0)
+        self.norm = np.divide(1, known, out=np.zeros_like(known), where=(self.inverse > 0) & (known > 0))
+        return coarse
+
+    def lifted(self, coarse: np.ndarray) -> np.ndarray:
+        """(h, w) float32 of blocks, bilinear between their middles."""
+        height, width = self.shape
+        inside = coarse[: height // 2, : width // 2].astype(np.float32)
+        return cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def lowered(self, values: np.ndarray, coarse: Level) -> np.ndarray:
+        """The transpose of :meth:`lifted`."""
+        height, width = self.shape
+        out = np.zeros(coarse.shape, np.float32)
+        spread = cv2.sepFilter2D(values, -1, TENT, TENT, anchor=(1, 1), borderType=cv2.BORDER_REPLICATE)
+        out[: height // 2, : width // 2] = spread[::2, ::2]
+        return out
+
+    def image(self, x: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The Laplacian of x (h, w), of the type of x, into ``out``."""
+        for here in self._blocks():
+            self._image(x.ravel(), out.ravel(), here)
+        return out
+
+    def left(self, x: np.ndarray, residual: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """``residual - A x`` into ``out``."""
+        flat, wanted, to = x.ravel(), residual.ravel(), out.ravel()
+        for here in self._blocks():
+            self._image(flat, to, here)
+            np.subtract(wanted[here], to[here], out=to[here])
+        return out
+
+    def smoothed(self, x: np.ndarray, residual: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """One sweep of damped Jacobi from x into ``out``."""
+        flat, wanted, inverse, to = x.ravel(), residual.ravel(), self.inverse.ravel(), out.ravel()
+        for here in self._blocks():
+            self._image(flat, to, here)
+            np.subtract(wanted[here], to[here], out=to[here])
+            to[here] *= inverse[here]
+            to[here] += flat[here]
+        return out
+
+    def _blocks(self) -> Iterator[slice]:
+        """Parts of the pixels, row by row, that a cache holds."""
+        size = self.shape[0] * self.shape[1]
+        return (slice(first, min(first + CACHED, size)) for first in range(0, size, CACHED))
+
+    def _image(self, x: np.ndarray, out: np.ndarray, here: slice) -> None:
+        """The part ``here`` of the Laplacian of x, both (h w,): each edge's weighted rise, taken and given."""
+        first, last = here.start, here.stop
+        out[here] = 0
+        for step, weight in ((1, self.right.ravel()), (self.shape[1], self.below.ravel())):
+            begin, end = max(first - step, 0), min(last, len(x) - step)
+            rise = x[begin + step : end + step] - x[begin:end]
+            rise *= weight[begin:end]
+            out[first:end] -= rise[first - begin :]
+            out[begin + step : last] += rise[: max(last - begin - step, 0)]
+
+
 class Multigrid:
-    """One symmetric V-cycle for a grid's Laplacian; called with a residual (n,), gives a correction (n,)."""
+    """One symmetric V-cycle for a grid's Laplacian; called with a residual in the grid's rectangle, gives a correction.
+
+    The weights (n,) are those of the edges to each pixel's right and below; where there is no edge they do not matter.
+    """
 
     def __init__(self, grid: Grid, right: np.ndarray, below: np.ndarray) -> None:
-        self.matrix = matrix = laplacian(grid, right, below)
-        self.levels: list[tuple[sp.csr_matrix, np.ndarray, np.ndarray, int]] = []
-        while matrix.shape[0] > COARSEST:
-            coarse, block = grid.halved()
-            if len(coarse) == len(grid):
-                break
-            diagonal = matrix.diagonal()
-            inverse = np.divide(DAMPING, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
-            self.levels.append((matrix, inverse, block, len(coarse)))
-            right, below = (
-                _crossing(there, weight, block) for there, weight in ((grid.right, right), (grid.below, below))
-            )
-            grid, matrix = coarse, laplacian(coarse, right, below)
-        self.inverse = np.linalg.pinv(matrix.toarray(), hermitian=True) if matrix.shape[0] <= 4 * COARSEST else None
+        box = (slice(int(axis.min()), int(axis.max()) + 1) for axis in (grid.rows, grid.columns))
+        self.mask = _even(grid.index[tuple(box)] >= 0)
+        self.levels = [Level(*(self._weights(*edges) for edges in ((right, grid.right), (below, grid.below))))]
+        while self.levels[-1].inverse.size > COARSEST:
+            self.levels.append(self.levels[-1].coarser())
+        self.inverse = np.linalg.pinv(_dense(self.levels[-1]), hermitian=True).astype(np.float32)
 
-    def __call__(self, residual: np.ndarray, level: int = 0) -> np.ndarray:
-        if level == len(self.levels):
-            # Blocks that touch no other block have nothing left to correct, however many of them there are.
-            return self.inverse @ residual if self.inverse is not None else np.zeros_like(residual)
-        matrix, inverse, block, count = self.levels[level]
-        correction = inverse * residual
+    def __call__(self, residual: np.ndarray, at: int = 0) -> np.ndarray:
+        level = self.levels[at]
+        if at == len(self.levels) - 1:
+            return (self.inverse @ residual.ravel()).reshape(level.shape)
+        x = level.inverse * residual
+        other = np.empty_like(x)
         for _ in range(SWEEPS - 1):
-            _smooth(matrix, inverse, residual, correction)
-        left = matrix @ correction
-        coarse = np.bincount(block, np.subtract(residual, left, out=left), count)
-        del left
-        lifted = self(coarse, level + 1)
-        lifted *= OVERCORRECTION
-        correction += lifted[block]
+            x, other = level.smoothed(x, residual, other), x
+        level.left(x, residual, other)
+        other *= level.norm
+        correction = level.lifted(self(level.lowered(other, self.levels[at + 1]), at + 1))
+        correction *= level.norm
+        x += correction
+        del correction
         for _ in range(SWEEPS):
-            _smooth(matrix, inverse, residual, correction)
-        return correction
+            x, other = level.smoothed(x, residual, other), x
+        return x
+
+    def placed(self, values: np.ndarray) -> np.ndarray:
+        """(h, w) float32 of values (n,), zero off the grid."""
+        out = np.zeros(self.mask.shape, np.float32)
+        out[self.mask] = values
+        return out
+
+    def _weights(self, weight: np.ndarray, there: np.ndarray) -> np.ndarray:
+        return self.placed(np.where(there >= 0, weight, 0))
 
 
-def _crossing(there: np.ndarray, weight: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Summed weights (blocks,) of the edges that leave each block to the right, or below."""
-    has = np.flatnonzero(there >= 0)
-    has = has[block[has] != block[there[has]]]
-    return np.bincount(block[has], weight[has], int(block.max()) + 1)
+def _even(values: np.ndarray) -> np.ndarray:
+    """Values (h, w) with a row or a column of zeros more where their number is odd."""
+    return np.pad(values, [(0, side % 2) for side in values.shape])
 
 
-def _smooth(matrix: sp.csr_matrix, inverse: np.ndarray, residual: np.ndarray, correction: np.ndarray) -> None:
-    """One sweep of damped Jacobi, in place."""
-    left = matrix @ correction
-    np.subtract(residual, left, out=left)
-    left *= inverse
-    correction += left
+def _dense(level: Level) -> np.ndarray:
+    """The Laplacian (h w, h w) of a small level."""
+    each = np.eye(level.right.size)
+    return np.stack([level.image(one.reshape(level.shape), np.empty(level.shape)).ravel() for one in each])
 
 
 def conjugate_gradients(
     cycle: Multigrid, residual: np.ndarray, heights: np.ndarray, *, goal: float, iterations: int
 ) -> bool:
-    """Improve heights (n,) and their residual (n,), both in place, until its norm is at most goal; whether it is."""
-    if np.sqrt(residual @ residual) <= goal:
-        return True
-    search = cycle(residual)
-    product = residual @ search
-    for _ in range(iterations):
-        image = cycle.matrix @ search
-        curvature = search @ image
+    """Improve heights (n,) and their residual (n,), both in place, until its norm is at most goal; whether it is.
+
+    Rounds of float32: each solves for what the last one left, which is worked out in double precision.
+    """
+    size = np.sqrt(residual @ residual)
+    while size > goal and iterations > 0:
+        change, taken = _round(cycle, cycle.placed(residual), goal=max(0.9 * goal, ROUND * size), iterations=iterations)
+        iterations -= taken
+        heights += change[cycle.mask]
+        residual -= cycle.levels[0].image(change.astype(float), np.empty(change.shape))[cycle.mask]
+        previous, size = size, np.sqrt(residual @ residual)
+        if size > 0.5 * previous:
+            return bool(size <= goal)
+    return bool(size <= goal)
+
+
+def _round(cycle: Multigrid, left: np.ndarray, *, goal: float, iterations: int) -> tuple[np.ndarray, int]:
+    """Heights (h, w) that leave of ``left`` a norm of ``goal``, and the iterations taken; ``left`` is overwritten."""
+    x, image = np.zeros_like(left), np.empty_like(left)
+    search = cycle(left)
+    product = _dot(left, search)
+    for taken in range(1, iterations + 1):  # noqa: B007 (how many there were is returned)
+        curvature = _dot(search, cycle.levels[0].image(search, image))
         if curvature <= 0:
-            return False
-        step = product / curvature
-        heights += step * search
+            break
+        step = np.float32(product / curvature)
         image *= step
-        residual -= image
-        del image
-        if np.sqrt(residual @ residual) <= goal:
-            return True
-        preconditioned = cycle(residual)
-        previous, product = product, residual @ preconditioned
-        search *= product / previous
-        search += preconditioned
-    return False
+        left -= image
+        x += np.multiply(search, step, out=image)
+        if np.sqrt(_dot(left, left)) <= goal:
+            break
+        better = cycle(left)
+        previous, product = product, _dot(left, better)
+        search *= np.float32(product / previous)
+        search += better
+        del better
+    return x, taken
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.vdot(one, other))
 
 
 def direct(matrix: sp.csr_matrix, target: np.ndarray) -> np.ndarray:

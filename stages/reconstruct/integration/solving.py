@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stages.reconstruct.integration.edges import Edges
-from stages.reconstruct.integration.multigrid import Grid, Multigrid, conjugate_gradients, direct
+from stages.reconstruct.integration.multigrid import Grid, Multigrid, conjugate_gradients, direct, laplacian
 
 TOLERANCE = 1e-7  # of the residual's norm
 ITERATIONS = 150
@@ -41,11 +41,10 @@ def least_squares(mask: np.ndarray, ask: Ask) -> np.ndarray:
     heights = np.zeros(n)
     if size == 0:
         return heights
-    alike = np.ones(n)
+    alike = np.ones(n, np.float32)
     cycle = Multigrid(Grid(mask), alike, alike)
-    del alike
     if not conjugate_gradients(cycle, residual, heights, goal=TOLERANCE * size, iterations=ITERATIONS):
-        heights += direct(cycle.matrix, residual)
+        heights += direct(laplacian(Grid(mask), alike, alike), residual)
     return heights
 
 

@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from stages.reconstruct.solvers.linear import FLOOR, Solution, split, weighted_least_squares
+from stages.reconstruct.solvers.linear import FLOOR, Solution, least_squares, split, weighted_least_squares
 from stages.reconstruct.solvers.marching import solve_marching
 from stages.reconstruct.solvers.thresholding import solve_thresholding
 from stages.reconstruct.solvers.weighted import solve_weighted
 
-__all__ = ["FLOOR", "MANY", "Method", "Solution", "choose", "solve", "split", "weighted_least_squares"]
+__all__ = ["FLOOR", "MANY", "Method", "Solution", "choose", "least_squares", "solve", "split", "weighted_least_squares"]
 
 Method = Literal["auto", "weighted", "thresholding", "marching"]
 MANY = 12  # flashes from which on half of them can be left out at every pixel

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
+STEEPEST = 0.02  # least n_z that a pixel can be seen with
+CACHED = 1 << 13  # pixels that are worked on at a time
 MISFIT = 0.1  # of a pixel's brightness: a residual of so much halves its confidence
 
 
@@ -41,6 +43,13 @@ class Solution:
         return share
 
 
+def in_shadow(relative: np.ndarray, saturated: np.ndarray, share: float) -> np.ndarray:
+    """(k, P) which samples over strength are below a share of their pixel's brightest unsaturated one."""
+    usable = np.where(saturated, 0, relative) if saturated.any() else relative
+    dark: np.ndarray = relative < share * usable.max(axis=0)
+    return dark
+
+
 def confidence_of(
     samples: np.ndarray, residual: np.ndarray, weights: np.ndarray, lit: np.ndarray, saturated: np.ndarray
 ) -> np.ndarray:
@@ -49,7 +58,8 @@ def confidence_of(
     The first factor grows from 0 at one flash to 1 at three that are lit and not saturated. The second is
     ``1 / (1 + (e / MISFIT)^2)`` with e the weighted RMS residual as a share of the weighted RMS sample.
     """
-    reached = np.clip((np.multiply(lit, ~saturated).sum(axis=0) - 1) / 2, 0, 1)
+    usable = np.where(saturated, 0, lit) if saturated.any() else lit
+    reached = np.clip((usable.sum(axis=0) - 1) / 2, 0, 1)
     lost = np.einsum("kp,kp,kp->p", weights, residual, residual)
     power = np.einsum("kp,kp,kp->p", weights, samples, samples)
     agreed: np.ndarray = MISFIT**2 * power / (MISFIT**2 * power + lost + 1e-12)
@@ -65,6 +75,28 @@ def rows_of(lights: np.ndarray, strengths: np.ndarray) -> np.ndarray:
 def shading(rows: np.ndarray, scaled: np.ndarray) -> np.ndarray:
     """(k, P) what rows (k, 3) or (k, 3, P) predict of scaled normals (3, P)."""
     return rows @ scaled if rows.ndim == 2 else np.einsum("kip,ip->kp", rows, scaled)
+
+
+def least_squares(samples: np.ndarray, lights: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals (3, P) and albedo (P,) by plain least squares (Woodham 1980), in one pass over the samples.
+
+    All pixels have the same equations, so that each part of them that a cache holds is one product with the
+    pseudo-inverse; nothing is kept beside the result.
+
+    Parameters
+    ----------
+    samples : (k, P) float32. lights : (k, 3) unit. strengths : (k,) > 0.
+    """
+    inverse = np.linalg.pinv(rows_of(lights, strengths).astype(float)).astype(np.float32)
+    count = samples.shape[1]
+    normal, albedo = np.empty((3, count), np.float32), np.empty(count, np.float32)
+    scaled, spare = np.empty((3, CACHED), np.float32), np.empty(CACHED, np.float32)
+    for first in range(0, count, CACHED):
+        here = slice(first, min(first + CACHED, count))
+        part = scaled[:, : here.stop - first]
+        np.matmul(inverse, samples[:, here], out=part)
+        _split(part, normal[:, here], albedo[here], spare[: here.stop - first])
+    return normal, albedo
 
 
 def weighted_least_squares(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -115,8 +147,21 @@ def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     A pixel without light gets albedo 0 and the normal of the camera's axis. A normal that points away from the camera
     cannot have been seen: it is tilted back to the silhouette, its direction in the image kept.
     """
-    albedo = np.sqrt(np.einsum("ip,ip->p", scaled, scaled))
-    normal = np.divide(scaled, albedo, out=np.zeros_like(scaled), where=albedo > 1e-6)
-    normal[2] = np.where(albedo > 1e-6, np.maximum(normal[2], 0.02), 1)
-    normal /= np.sqrt(np.einsum("ip,ip->p", normal, normal))
+    normal, albedo = np.empty_like(scaled), np.empty_like(scaled[0])
+    _split(scaled, normal, albedo, np.empty_like(albedo))
     return normal, albedo
+
+
+def _split(scaled: np.ndarray, normal: np.ndarray, albedo: np.ndarray, spare: np.ndarray) -> None:
+    """The same, into ``normal`` (3, n) and ``albedo`` (n,)."""
+    np.sqrt(np.einsum("ip,ip->p", scaled, scaled, out=albedo), out=albedo)
+    dark = albedo <= 1e-6
+    np.divide(1, np.maximum(albedo, 1e-6, out=spare), out=spare)
+    np.multiply(scaled, spare, out=normal)
+    if dark.any():
+        normal[:, dark] = [[0], [0], [1]]
+    away = np.flatnonzero(normal[2] < STEEPEST)
+    if len(away):
+        tilted = normal[:, away]
+        tilted[2] = STEEPEST
+        normal[:, away] = tilted / np.sqrt(np.einsum("ip,ip->p", tilted, tilted))

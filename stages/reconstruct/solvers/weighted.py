@@ -18,6 +18,7 @@ from stages.reconstruct.solvers.linear import (
     FLOOR,
     Solution,
     confidence_of,
+    in_shadow,
     rows_of,
     shading,
     weighted_least_squares,
@@ -41,7 +42,7 @@ def solve_weighted(
     rows = rows_of(lights, strengths)
     directions = lights if lights.ndim == 2 else lights.mean(axis=2)
     relative = samples / np.asarray(strengths, np.float32)[:, None]
-    shadowed = relative < shadow * np.where(saturated, 0, relative).max(axis=0)
+    shadowed = in_shadow(relative, saturated, shadow)
     weights = np.maximum(samples, 0) + np.float32(FLOOR)
     if k > 3:
         spared = _spared(shadowed | saturated, directions) & shadowed

@@ -1,0 +1,104 @@
+"""The pixels of a session solved, a few rows at a time where the solver allows it.
+
+What is kept of a solution is kept by pixel; what is known of each sample (residual, weight, shadow) is summed up and
+forgotten, since it takes as much memory as the frames have floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.params import Reconstruct
+from stages.reconstruct.solvers import Method, Solution, solve, split
+from stages.reconstruct.stack import Stack
+
+SOME = 1 << 16  # pixels whose samples are kept
+WHOLE = "marching"  # the method that must see all pixels at once
+
+
+@dataclass(eq=False)
+class Fit:
+    """What the frames say about a mask's pixels, and how well.
+
+    Attributes
+    ----------
+    normal : (H, W, 3) float32 unit, albedo, confidence, visibility : (H, W) float32; all zero outside the mask.
+    some : (k, n) float32 samples over strength of up to `SOME` pixels, spread evenly.
+    lost, power : weighted sums of squares of what Lambert's model leaves, and of the samples.
+    shadowed, saturated : shares of the samples. measured : of the pixels, with three samples below saturation.
+    """
+
+    normal: np.ndarray
+    albedo: np.ndarray
+    confidence: np.ndarray
+    visibility: np.ndarray
+    some: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    lost: float = 0.0
+    power: float = 0.0
+    shadowed: float = 0.0
+    saturated: float = 0.0
+    measured: float = 0.0
+
+    def take(self, samples: np.ndarray, solution: Solution, share: float) -> None:
+        """Count the samples (k, n) of a ``share`` of the pixels, and how they were solved."""
+        weighted = solution.weights * samples
+        self.power += float(np.vdot(weighted, samples))
+        np.multiply(solution.weights, solution.residual, out=weighted)
+        self.lost += float(np.vdot(weighted, solution.residual))
+        self.shadowed += share * float(solution.shadowed.mean())
+        self.saturated += share * float(solution.saturated.mean())
+        self.measured += share * float(((~solution.saturated).sum(axis=0) >= 3).mean())
+
+
+def fitted(
+    stack: Stack,
+    lights: np.ndarray,
+    strengths: np.ndarray,
+    mask: np.ndarray,
+    method: Method,
+    settings: Reconstruct,
+    *,
+    lights_at: Callable[[slice, np.ndarray], np.ndarray] | None = None,
+) -> Fit:
+    """Solve the pixels of a mask (H, W) under lights (k, 3) and strengths (k,).
+
+    ``lights_at`` gives the lights (k, 3, n) of the pixels of some rows, by their indices (n,) in those rows, where
+    flashes are near.
+    """
+    count = int(np.count_nonzero(mask))
+    fit = Fit(np.zeros((*mask.shape, 3), np.float32), *np.zeros((3, *mask.shape), np.float32))
+    every, seen, some = max(1, -(-count // SOME)), 0, []
+    for rows in [slice(0, mask.shape[0])] if method == WHOLE else stack.strips():
+        at = np.flatnonzero(mask[rows])
+        if not len(at):
+            continue
+        samples, saturated = np.empty((len(stack), len(at)), np.float32), np.empty((len(stack), len(at)), bool)
+        for i in range(len(stack)):
+            flash, taken = stack.pair(i, rows)
+            np.take(flash, at, out=samples[i], mode="clip")
+            np.greater_equal(taken.ravel()[at], settings.saturation, out=saturated[i])
+        solution = solve(
+            samples,
+            lights if lights_at is None else lights_at(rows, at),
+            strengths,
+            mask=mask[rows],
+            method=method,
+            saturated=saturated,
+            shadow=settings.shadow,
+            shadow_weight=settings.shadow_weight,
+            floor=settings.slope_floor,
+        )
+        unit, length = split(solution.scaled)
+        fit.normal[rows].reshape(-1, 3)[at] = unit.T
+        for to, values in (
+            (fit.albedo, length), (fit.confidence, solution.confidence), (fit.visibility, solution.visibility)
+        ):  # fmt: skip
+            to[rows].ravel()[at] = values
+        fit.take(samples, solution, len(at) / count)
+        some.append(samples[:, -seen % every :: every] / strengths.astype(np.float32)[:, None])
+        seen += len(at)
+    fit.some = np.concatenate(some, axis=1)
+    return fit

@@ -1,0 +1,66 @@
+"""The frames of a session as they are worked on: kept as they were read, made linear and moved a few rows at a time.
+
+A frame of 8 bits takes a quarter of what its float32 would, and only the rows that are being solved are ever floats, so
+that memory grows with the frames' own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.images import linear
+from stages.reconstruct.registration import shifted
+
+STRIP = 1 << 19  # samples that are worked on at a time: what a cache holds
+REACH = 3  # rows that bicubic interpolation sees beyond a pixel's own
+
+
+class Stack:
+    """Frames (k, H, W) as read, the ambient frame (H, W) float32 or none, and shifts (k, 2) px of the frames."""
+
+    def __init__(self, frames: np.ndarray, ambient: np.ndarray | None) -> None:
+        self.frames, self.ambient = frames, ambient
+        self.shifts = np.zeros((len(frames), 2))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.frames.shape[1:]
+        return height, width
+
+    def strips(self) -> Iterator[slice]:
+        """Rows, a few at a time."""
+        height, width = self.shape
+        step = max(1, STRIP // (len(self) * width))
+        return (slice(first, min(first + step, height)) for first in range(0, height, step))
+
+    def flash(self, at: int, rows: slice = slice(None)) -> np.ndarray:
+        """(n, W) float32 rows of what the flash alone gave, moved; at least 0 where anything was done to them."""
+        if not self.shifts.any():
+            return self._still(at, rows, self.ambient)
+        return np.maximum(self._moved(at, rows, self.ambient), 0)
+
+    def pair(self, at: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and rows of the frame as it was taken, moved."""
+        flash = self.flash(at, rows)
+        if self.ambient is None:
+            return flash, flash
+        return flash, self._moved(at, rows, None) if self.shifts.any() else self._still(at, rows, None)
+
+    def _still(self, at: int, rows: slice, ambient: np.ndarray | None) -> np.ndarray:
+        image = linear(self.frames[at, rows])
+        return image if ambient is None else np.maximum(image - ambient[rows], 0)
+
+    def _moved(self, at: int, rows: slice, ambient: np.ndarray | None) -> np.ndarray:
+        height = self.shape[0]
+        first, last, _ = rows.indices(height)
+        down = float(self.shifts[at, 1])
+        top = min(max(0, first + int(np.floor(down)) - REACH), height - 1)
+        bottom = max(min(height, last + int(np.ceil(down)) + REACH), top + 1)
+        image = self._still(at, slice(top, bottom), ambient)
+        return shifted(image, self.shifts[at] + [0, first - top], height=last - first)

@@ -1,0 +1,121 @@
+"""Near flashes end to end, on a sphere photographed in closed form: positions against directions, both cameras."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from face_scene import angles, ring
+
+from pipeline.cli import main
+from pipeline.maps import read_maps
+from pipeline.params import Reconstruct
+from pipeline.rig import Camera
+from pipeline.sessions import read_sessions
+from stages.reconstruct.session import Photographs, reconstruct
+
+SIDE, PITCH, RADIUS, AWAY = 96, 2.0, 110.0, 450.0  # px, mm, mm, mm
+DISTANCE = 600.0
+PLAIN = Reconstruct(registration=False, solver="weighted")
+
+
+def sphere(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (6, S, S), normals (S, S, 3), height in mm from its mean and mask, of a cap under flashes at 450 mm."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    cap = 0.8 * RADIUS  # the sphere's middle is so far behind the middle of the face
+    if camera.intrinsics is None:
+        x, y = PITCH * columns, -PITCH * rows
+        z = np.sqrt(np.maximum(RADIUS**2 - x**2 - y**2, 0)) - cap
+    else:
+        ray = np.stack([columns / camera.intrinsics[0], -rows / camera.intrinsics[1], -np.ones_like(rows)])
+        centre = np.array([0, 0, -DISTANCE - cap])
+        along, square = np.tensordot(centre, ray, 1), (ray**2).sum(axis=0)
+        far = (along - np.sqrt(np.maximum(along**2 - square * (centre @ centre - RADIUS**2), 0))) / square
+        x, y, z = ray * far + np.array([0, 0, DISTANCE])[:, None, None]
+    mask = np.hypot(rows, columns) * (camera.scale or 0) < 0.75 * RADIUS
+    normal = np.stack([x, y, z + cap], axis=-1) / RADIUS
+    points = np.stack([x, y, z], axis=-1)
+    frames = []
+    for position in AWAY * ring(35, 6):
+        to = position - points
+        length = np.linalg.norm(to, axis=-1)
+        frames.append(0.5 * np.maximum((normal * to).sum(axis=-1) / length, 0) * (AWAY / length) ** 2 * mask)
+    return np.stack(frames).astype(np.float32), normal, z - z[mask].mean(), mask
+
+
+PINHOLE = Camera(intrinsics=(300.0, 300.0, (SIDE - 1) / 2, (SIDE - 1) / 2), distance=DISTANCE)
+
+
+@pytest.mark.parametrize("camera", [Camera(pitch=PITCH), PINHOLE], ids=["parallel", "pinhole"])
+def test_positions_against_directions(camera):
+    """Flashes at four radii of the cap: their directions alone err by degrees, their positions by a fraction of one."""
+    frames, normal, height, mask = sphere(camera)
+    far = Photographs(frames, ring(35, 6), np.ones(6), mask=mask, camera=camera)
+    near = replace(far, positions=AWAY * ring(35, 6))
+    errors = {}
+    for name, given in {"far": far, "near": near}.items():
+        maps, quality = reconstruct(given, PLAIN)
+        errors[name] = angles(maps.normal, normal)[mask].mean()
+        assert quality.notes == ""
+    assert errors["far"] > 3
+    assert errors["near"] < 0.1 * errors["far"]
+    assert np.abs(camera.scale * maps.depth - height)[mask].max() < 0.02 * np.ptp(height[mask])
+    assert maps.attributes["pitch"] == f"{camera.scale:g}"
+    assert ("perspective" in maps.attributes["integration"]) == (camera is PINHOLE)
+
+
+def test_the_pixels_know_where_they_are():
+    """One pixel after the other, by the equations of the pinhole and of parallel rays."""
+    from stages.reconstruct.calibration.near import Surface
+
+    rng, mask = np.random.default_rng(3), np.zeros((9, 12), bool)
+    mask[2:8, 3:10] = True
+    depth = rng.normal(size=mask.shape).astype(np.float32)
+    for camera in (Camera(pitch=0.5), Camera(intrinsics=(90.0, 110.0, 6.0, 4.0), distance=200.0)):
+        surface = Surface(mask, camera)
+        surface.depth = depth
+        rows, at = slice(3, 6), np.array([4, 17, 31])
+        for found, one in zip(surface.points(rows, at), at, strict=True):
+            row, column = 3 + one // 12, one % 12
+            z = camera.scale * depth[row, column]
+            if camera.intrinsics is None:
+                expected = [0.5 * (column - 6), 0.5 * (4.5 - row), z]
+            else:
+                expected = [(column - 6) / 90 * (200 - z), -((row - 4) * (200 - z) - 0.5 * 200) / 110, z]
+            assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_positions_without_a_scale_are_said():
+    frames, _, _, mask = sphere(Camera(pitch=PITCH))
+    given = Photographs(frames, ring(35, 6), np.ones(6), mask=mask, positions=AWAY * ring(35, 6))
+    assert "positions count as directions" in reconstruct(given, PLAIN)[1].notes
+
+
+def test_from_rig_json_to_maps(tmp_path, monkeypatch, capfd):
+    """A folder data set whose rig.json has positions, through ingest and reconstruct, and by `psface maps`."""
+    monkeypatch.chdir(tmp_path)
+    frames, normal, _, mask = sphere(Camera(pitch=PITCH))
+    folder = Path("own/ann/one")
+    folder.mkdir(parents=True)
+    for i, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f"im{i}.png"), np.rint(frame / frames.max() * 65535).astype(np.uint16))
+    lights = [{"position": place.tolist()} for place in AWAY * ring(35, 6)]
+    Path("own/rig.json").write_text(json.dumps({"lights": lights, "camera": {"pitch": PITCH}}))
+    Path("params.yaml").write_text(
+        "ingest: {source: folder, root: own}\nreconstruct: {registration: false, solver: weighted}\n"
+    )
+    for command in (["ingest"], ["reconstruct", "--jobs", "1"]):
+        main(command)
+    session = read_sessions()[0]
+    assert np.allclose(session.positions, AWAY * ring(35, 6))
+    assert session.camera == Camera(pitch=PITCH)
+    frames = [f"own/ann/one/im{i}.png" for i in range(6)]
+    main(["maps", *frames, "--rig", "own/rig.json", "--params", "params.yaml", "-o", "one.exr"])
+    capfd.readouterr()
+    for path in ("data/maps/ann/one.exr", "one.exr"):
+        maps = read_maps(path)
+        assert angles(maps.normal, normal)[mask & maps.mask].mean() < 0.5

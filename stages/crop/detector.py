@@ -21,19 +21,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stages.crop import boxes as bx
+from stages.crop.pyramid import level, planes, scales, strips
 from stages.crop.weights import load_networks
 
-PYRAMID_STEP = 0.709
-SMALLEST_LEVEL = bx.WINDOW * 0.6 / PYRAMID_STEP**1.5  # shorter side, before it is cut to whole pixels: the package's
 MAX_PROPOSALS = 1000  # of a level; of an image, where it has no more than a million pixels
-MAX_PIXELS = 1 << 21  # of the images, or of a level's rows, that run together
+MAX_PIXELS = 1 << 21  # of the images that run together
+MAX_STRIP = {"cpu": 1 << 18}  # pixels of a level that run together: a processor's cache holds their features
+OUTSIDE = -3.0  # a place that no pixel is near, where an image is from -1 to 1
 MAX_PATCHES = 256  # that run together through a network
 
 
@@ -91,7 +91,9 @@ class Detector:
         if min_face < bx.WINDOW:
             raise ValueError(f"min_face is {min_face}; the networks see nothing below {bx.WINDOW} px")
         self.device, self.min_face, self.thresholds = device, min_face, thresholds
+        _keep_freed_memory()
         self.pnet, self.rnet, self.onet = load_networks(device)
+        self.strip = MAX_STRIP.get(torch.device(device).type, MAX_PIXELS)
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
         """Faces of each image, most confident first.
@@ -119,10 +121,10 @@ class Detector:
     def _detect(self, images: list[np.ndarray]) -> list[list[Face]]:
         """Faces of images of one shape."""
         height, width = images[0].shape[:2]
-        normal = [_normalised(image) for image in images]
+        turned = [planes(image) for image in images]
         limit = MAX_PROPOSALS * max(1, height * width // 1_000_000)
-        boxes = bx.squared(self._propose(normal, limit))
-        stack = [torch.from_numpy(n).to(self.device).movedim(-1, 0) for n in normal]  # each (C, H, W)
+        boxes = bx.squared(self._propose(turned, limit))
+        stack = [torch.from_numpy(image).to(self.device).permute(1, 2, 0) for image in turned]  # each (C, H, W)
         boxes = bx.squared(self._refine(stack, boxes))
         rows = self._output(stack, boxes)
         rows[:, [1, 3]] = rows[:, [1, 3]].clip(0, width - 1)
@@ -133,21 +135,20 @@ class Detector:
         return faces
 
     def _propose(self, images: list[np.ndarray], limit: int) -> np.ndarray:
-        """Boxes of images (H, W, C) of one shape, at most ``limit`` each."""
+        """Boxes of images (W, C, H) of one shape, at most ``limit`` each."""
+        width, _, height = images[0].shape
         found = [np.empty((0, bx.COLUMNS))]
-        for scale in scales(images[0].shape, self.min_face):
-            level = torch.from_numpy(np.stack([area_resize(image, scale) for image in images])).to(self.device)
-            parts = [self._windows(rows, scale, first) for first, rows in _strips(level.movedim(-1, 1))]
+        for scale in scales((height, width), self.min_face):
+            small = torch.from_numpy(level(images, scale)).to(self.device).movedim(-1, 1)
+            parts = [self._windows(part, scale, where) for *where, part in strips(small, self.strip)]
             found.append(bx.suppress(bx.most_confident(np.concatenate(parts), limit), 0.5))
         return bx.most_confident(bx.suppress(np.concatenate(found), 0.7), limit)
 
-    def _windows(self, level: Tensor, scale: float, first: int) -> np.ndarray:
-        """Boxes of a strip of a level (B, C, h, w) whose windows begin at row ``first``."""
-        features, scores = self.pnet(level)
-        sure = scores > self.thresholds[0]
-        image, row, column = sure.nonzero().cpu().numpy().T
-        offsets = self.pnet.offsets(features[sure]).cpu().numpy().astype(float)
-        return bx.proposals(image, row + first, column, offsets, scores[sure].cpu().numpy(), scale)
+    def _windows(self, part: Tensor, scale: float, first: list[int]) -> np.ndarray:
+        """Boxes of a part (B, C, h, w) of a level that begins at an image and a row of windows."""
+        where, scores, offsets = (found.cpu().numpy() for found in self.pnet(part, self.thresholds[0]))
+        image, row, column = where.T
+        return bx.proposals(image + first[0], row + first[1], column, offsets.astype(float), scores, scale)
 
     def _refine(self, stack: list[Tensor], boxes: np.ndarray) -> np.ndarray:
         parts = [boxes[:0]]
@@ -166,6 +167,15 @@ class Detector:
             parts.append(np.hstack([moved, bx.landmarks_in(part, shares.cpu().numpy())]))
         rows = np.concatenate(parts)
         return bx.suppress(rows[rows[:, 5] > self.thresholds[2]], 0.7, over="smaller")
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what is freed for the next layer: to ask the system for it anew would take half the time.
+
+    glibc takes the largest block that it was asked for and given back, up to 32 MB, for what programs use for a short
+    time: it keeps twice that (mallopt(3), M_MMAP_THRESHOLD). The block is never touched; elsewhere this does nothing.
+    """
+    np.empty(31 << 20, dtype=np.uint8)
 
 
 def _groups(shapes: Sequence[tuple[int, ...]], threads: int) -> list[list[int]]:
@@ -187,43 +197,8 @@ def _plain(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _normalised(image: np.ndarray) -> np.ndarray:
-    """(H, W, C) float32, what the networks were trained on."""
-    values = np.array(image, dtype=np.float32, order="C").reshape(*image.shape[:2], -1)
-    values -= 127.5
-    values *= 1 / 128
-    return values
-
-
 def _parts(boxes: np.ndarray) -> list[np.ndarray]:
     return [boxes[i : i + MAX_PATCHES] for i in range(0, len(boxes), MAX_PATCHES)]
-
-
-def scales(shape: tuple[int, ...], min_face: int) -> Iterator[float]:
-    """Of the pyramid's levels against an image of a shape, falling."""
-    scale = bx.WINDOW / min_face
-    while min(shape[:2]) * scale >= SMALLEST_LEVEL:
-        yield scale
-        scale *= PYRAMID_STEP
-
-
-def area_resize(image: np.ndarray, scale: float) -> np.ndarray:
-    """An image (H, W, C) float32 made smaller, each pixel the exact mean of the area under it."""
-    height, width = (int(side * scale) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, -1)
-
-
-def _strips(level: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """A level (B, C, h, w) in overlapping strips, each with the number of its first row of windows.
-
-    What the proposal network finds in them is what it finds in the whole: a strip of n rows of windows has the
-    n * 2 + 10 rows of pixels that those see, the last all that are left.
-    """
-    count = (level.shape[2] - bx.WINDOW + 1) // bx.STRIDE + 1
-    together = max(1, MAX_PIXELS // (level.shape[0] * level.shape[3] * bx.STRIDE))
-    for first in range(0, count, together):
-        end = None if first + together >= count else (first + together) * bx.STRIDE + bx.WINDOW - bx.STRIDE
-        yield first, level[:, :, first * bx.STRIDE : end]
 
 
 def patches(stack: Sequence[Tensor], boxes: np.ndarray, size: int) -> Tensor:
@@ -233,22 +208,20 @@ def patches(stack: Sequence[Tensor], boxes: np.ndarray, size: int) -> Tensor:
     Boxes are sorted by image.
     """
     channels, height, width = stack[0].shape
-    y, y_inside = _samples(boxes[:, 2], boxes[:, 4], height, size)
-    x, x_inside = _samples(boxes[:, 1], boxes[:, 3], width, size)
-    where = np.stack(np.broadcast_arrays(x[:, None, :], y[:, :, None]), axis=-1).astype(np.float32)
-    inside = (y_inside[:, :, None] & x_inside[:, None, :]).astype(np.float32)
-    grid, device = torch.from_numpy(where), stack[0].device
-    cut = []
+    grid = np.empty((len(boxes), size, size, 2), dtype=np.float32)
+    grid[..., 0] = _samples(boxes[:, 1], boxes[:, 3], width, size)[:, None, :]
+    grid[..., 1] = _samples(boxes[:, 2], boxes[:, 4], height, size)[:, :, None]
+    places = torch.from_numpy(grid).to(stack[0].device)
+    cut = stack[0].new_empty(len(boxes), size, size, channels).permute(0, 3, 1, 2)  # a pixel's channels side by side
     for image in np.unique(boxes[:, 0]):
-        own = torch.from_numpy(boxes[:, 0] == image)
-        places = grid[own].reshape(1, -1, size, 2).to(device)
-        sampled = F.grid_sample(stack[int(image)][None], places, padding_mode="border", align_corners=True)
-        cut.append(sampled.view(channels, -1, size, size).transpose(0, 1))
-    return torch.cat(cut) * torch.from_numpy(inside)[:, None].to(device)
+        first, end = np.searchsorted(boxes[:, 0], [image, image + 1])
+        of_all = stack[int(image)].expand(end - first, -1, -1, -1)
+        cut[first:end] = F.grid_sample(of_all, places[first:end], align_corners=True)
+    return cut
 
 
-def _samples(low: np.ndarray, high: np.ndarray, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Along one axis of each box, (n, size): places from -1, the first pixel, to 1, the last; what is inside."""
+def _samples(low: np.ndarray, high: np.ndarray, length: int, size: int) -> np.ndarray:
+    """Along one axis of each box, (n, size): places from -1, the first pixel, to 1, the last; far off outside those."""
     share = np.arange(size) / (size - 1)
     place = (low[:, None] + (high - low)[:, None] * share) * (2 / length) - 1
-    return place, (place >= -1) & (place <= 1)
+    return np.where(abs(place) <= 1, place, OUTSIDE)

@@ -76,7 +76,7 @@ def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path
     row = {"session": session.id, **dict.fromkeys(NUMBERS, None), "notes": "", "rejected": ""}
     try:
         ambient = session.ambient if settings.ambient else None
-        photographs = read_photographs(session.frames, session.lights, session.strengths, ambient=ambient)
+        photographs = read_photographs(session.frames, session.known_lights, session.strengths, ambient=ambient)
         maps, quality = reconstruct(photographs, settings)
         maps.attributes |= {"session": session.id, "rig": session.rig, "frames": json.dumps(session.frames)}
         write_maps(folder / "maps" / f"{session.id}.exr", maps)

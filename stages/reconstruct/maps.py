@@ -20,7 +20,7 @@ from stages.reconstruct.session import reconstruct
 
 @click.command("maps")
 @click.argument("frames", nargs=-1, required=True, metavar="FRAME...")
-@click.option("--lights", "lights_path", help="A table frame,x,y,z and optionally strength.")
+@click.option("--lights", "lights_path", help="A table frame,x,y,z and optionally strength; estimated where not given.")
 @click.option("--rig", "rig_path", help="A rig file instead, as `psface calibrate` writes it.")
 @click.option("-o", "--out", required=True, help="The OpenEXR file to write.")
 @click.option("--ambient", help="A frame without flash, to be subtracted.")
@@ -39,6 +39,9 @@ def command(
 
     A light is a vector from the face towards the flash: x to the right of the image, y up, z to the camera. Frames and
     rows are matched by path, else by file name, in any order.
+
+    With neither of the two the lights are estimated from the frames of an upright face, four or better more: details of
+    the normals then come from the frames, tilt and relief of the whole face from what is known of faces.
     """
     if Path(out).suffix.lower() != ".exr":
         raise UserError(f"{out}: maps are written as OpenEXR; give a name that ends in .exr")
@@ -60,14 +63,15 @@ def command(
     )
 
 
-def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Directions (k, 3) and strengths (k,) of the frames' lights, from the one file that is given."""
-    if (table is None) == (rig is None):
-        raise UserError("give the lights of the frames by one of --lights lights.csv and --rig rig.json")
+def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> tuple[np.ndarray | None, np.ndarray]:
+    """Directions (k, 3) and strengths (k,) of the frames' lights, from the one file that is given; none without one."""
+    if table is not None and rig is not None:
+        raise UserError("give the lights of the frames by one of --lights lights.csv and --rig rig.json, not by both")
     if rig is not None:
         found = read_rig(rig).lights_for(frames, where=rig)
         return found.directions, found.strengths
-    assert table is not None
+    if table is None:
+        return None, np.ones(len(frames))
     rows = read_lights_csv(table)
     chosen = rows.match(frames)
     return check_lights(rows.lights[chosen], where=table, error=UserError), rows.strengths[chosen]

@@ -14,7 +14,7 @@ from stages.reconstruct.session import Photographs
 
 def read_photographs(
     frames: Sequence[str | Path],
-    lights: np.ndarray,
+    lights: np.ndarray | None,
     strengths: np.ndarray,
     *,
     ambient: str | Path | None = None,
@@ -35,7 +35,7 @@ def read_photographs(
             )
     return Photographs(
         np.stack(images),
-        np.asarray(lights, float),
+        None if lights is None else np.asarray(lights, float),
         np.asarray(strengths, float),
         None if ambient is None else read_frame(ambient),
         None if mask is None else _read_mask(mask, images[0].shape),

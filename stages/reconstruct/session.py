@@ -18,6 +18,7 @@ from stages.reconstruct.quality import Quality, measure
 from stages.reconstruct.registration import register, shifted
 from stages.reconstruct.relight import modelled
 from stages.reconstruct.solvers import Solution, choose, solve, split
+from stages.reconstruct.uncalibrated import NOTE, estimate_lights
 
 LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
@@ -30,13 +31,13 @@ class Photographs:
     Attributes
     ----------
     frames : (k, H, W) float32 in [0, 1], linear.
-    lights : (k, 3) towards the flashes, camera frame. strengths : (k,) > 0.
+    lights : (k, 3) towards the flashes, camera frame, or none: they are then estimated. strengths : (k,) > 0.
     ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
     mask : (H, W) bool, or none: it is then found.
     """
 
     frames: np.ndarray
-    lights: np.ndarray
+    lights: np.ndarray | None
     strengths: np.ndarray
     ambient: np.ndarray | None = None
     mask: np.ndarray | None = None
@@ -50,10 +51,14 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     Rejected : fewer than three usable frames, lights that cannot give normals, nothing to be seen, shapes that differ.
     """
     checked, notes = _usable(photographs)
-    lights, strengths = check_lights(checked.lights), checked.strengths
     flash = checked.frames
     if checked.ambient is not None:
         flash = np.maximum(flash - checked.ambient, 0)
+    lights, strengths = checked.lights, checked.strengths
+    if lights is None:
+        found = estimate_lights(flash, ceiling=settings.saturation)
+        lights, strengths, notes = found.lights, found.strengths, [*notes, NOTE]
+    lights = check_lights(lights)
     per_strength = flash / strengths.astype(np.float32)[:, None, None]
     shifts = np.zeros((len(lights), 2))
     if settings.registration:
@@ -89,6 +94,8 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     maps.attributes = _attributes(lights, strengths, shifts, quality, settings) | _solver(
         solution, settings, len(lights)
     )
+    if checked.lights is None:
+        maps.attributes["lights.estimated"] = "from the frames and a model of faces"
     return maps, quality
 
 
@@ -105,7 +112,8 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
     notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
-    return Photographs(given.frames[fired], given.lights[fired], given.strengths[fired], ambient, given.mask), notes
+    lights = None if given.lights is None else given.lights[fired]
+    return Photographs(given.frames[fired], lights, given.strengths[fired], ambient, given.mask), notes
 
 
 def _size(shape: tuple[int, ...]) -> str:

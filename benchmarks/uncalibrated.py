@@ -15,6 +15,7 @@ photographs in 8-bit units, each predicted by attached shadows of the maps' scal
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from functools import partial
@@ -86,10 +87,10 @@ def simulated(params: Simulate, settings: Reconstruct, item: tuple[int, int]) ->
         face = where & (np.linalg.norm(laid, axis=-1) > 0.5)
         error = np.zeros(where.shape)
         error[where] = angle(maps.normal[where], shot.truth.normal[where])
-        row |= {kind: error[where].mean(), f"{kind} face": error[face].mean()}
-        row["mean face"] = angle(laid[face], shot.truth.normal[face]).mean()
+        row |= {kind: float(error[where].mean()), f"{kind} face": float(error[face].mean())}
+        row["mean face"] = float(angle(laid[face], shot.truth.normal[face]).mean())
         if lights is None:
-            row["lights"] = angle(found_lights(maps), visit.lights).mean()
+            row["lights"] = float(angle(found_lights(maps), visit.lights).mean())
         crop = warp_map("normal", maps.normal, matrix, SIZE, mask=maps.mask)
         inside = warp_map("mask", maps.mask, matrix, SIZE)
         row[f"{kind} pixels"] = preprocess(crop[None], inside[None], "normal").ravel().astype(np.float16)
@@ -98,8 +99,6 @@ def simulated(params: Simulate, settings: Reconstruct, item: tuple[int, int]) ->
 
 def found_lights(maps: Maps) -> np.ndarray:
     """(k, 3) of a file's attributes."""
-    import json
-
     return np.array(json.loads(maps.attributes["lights"]))
 
 

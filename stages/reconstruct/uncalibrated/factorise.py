@@ -38,18 +38,19 @@ def factorise(
         normals = scaled_normals(unit, weights, span)
         left = unit - span @ normals
         weights = usable / (1 + (left / scale) ** 2) ** 2
-        matrix = np.einsum("kp,ip,jp->kij", weights, normals, normals) + 1e-9 * np.eye(3)
-        lights = np.linalg.solve(matrix, np.einsum("kp,ip->ki", weights * unit, normals)[..., None])[..., 0]
+        products = (normals[:, None] * normals).reshape(9, -1)
+        matrix = (weights @ products.T).reshape(-1, 3, 3) + 1e-9 * np.eye(3)
+        lights = np.linalg.solve(matrix, ((weights * unit) @ normals.T)[..., None])[..., 0]
         span = np.linalg.qr(lights)[0]
     return span
 
 
 def scaled_normals(samples: np.ndarray, weights: np.ndarray, span: np.ndarray) -> np.ndarray:
     """(3, P) weighted least squares of samples (k, P) on lights (k, 3), without the closed form's float32."""
-    matrix = np.einsum("kp,ki,kj->pij", weights, span, span)
+    products = (span[:, :, None] * span[:, None]).reshape(len(span), 9)
+    matrix = (weights.T @ products).reshape(-1, 3, 3)
     matrix += (HOLD * weights.sum(axis=0) + 1e-12)[:, None, None] * np.eye(3)
-    right = np.einsum("kp,ki->pi", weights * samples, span)[..., None]
-    return np.linalg.solve(matrix, right)[..., 0].T
+    return np.linalg.solve(matrix, ((weights * samples).T @ span)[..., None])[..., 0].T
 
 
 def _leading(unit: np.ndarray, usable: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ from pipeline.attributes import MISSING
 from pipeline.errors import UserError
 from pipeline.tables import read_parquet, write_parquet
 
-
 UNKNOWN_RIG = "unknown"
 
 

@@ -26,8 +26,8 @@ class Ingest(Section):
     """Which data set is read and what is kept of it (docs/ingest.md).
 
     Sessions whose quality or pose is not among those named, or that are occluded while ``occluded`` is false, are
-    rejected; an unknown label never is. With ``uncalibrated`` a session whose lights stand nowhere is kept, and they are
-    estimated from its frames (docs/uncalibrated.md): sources photoface and folder.
+    rejected; an unknown label never is. With ``uncalibrated`` a session whose lights stand nowhere is kept, and they
+    are estimated from its frames (docs/uncalibrated.md): sources photoface and folder.
     """
 
     source: Literal["photoface", "yaleb", "folder"]

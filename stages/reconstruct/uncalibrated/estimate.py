@@ -74,7 +74,7 @@ def estimate_lights(frames: np.ndarray, *, ceiling: float = 0.97, model: FaceMod
     if condition(lights) > STEEPEST:
         raise Rejected(
             f"the frames are too much alike for their lights to be estimated (condition {condition(lights):.3g} > "
-            f"{STEEPEST:g}): a flat picture, or flashes nearly at one place; give the lights by a lights.csv or a rig.json"
+            f"{STEEPEST:g}): a flat picture, or flashes nearly at one place; give them by a lights.csv or a rig.json"
         )
     if (lights[:, 2] <= 0).any():
         raise Rejected(
@@ -104,7 +104,9 @@ def _cost(found: Fit) -> float:
 
 def surface(found: Fit, model: FaceModel) -> np.ndarray:
     """X of the fit after integrability has had its say."""
-    assert found.samples is not None and found.weights is not None and found.precision is not None
+    assert found.samples is not None
+    assert found.weights is not None
+    assert found.precision is not None
     pseudo, whole = np.zeros((*model.where.shape, 3)), np.zeros(model.where.shape, bool)
     pseudo[model.where] = scaled_normals(found.samples[:, model.where].astype(float), found.weights, found.span).T
     whole[model.where] = (found.weights > 0).sum(axis=0) >= min(len(found.span), 4)

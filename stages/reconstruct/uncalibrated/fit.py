@@ -53,7 +53,7 @@ class Fit:
     likeness : correlation of the logarithms of the albedo and of the model's, in [-1, 1]: any smooth surface can be
         fitted, but brows, eyes and mouth are dark in faces alone.
     precision : (9, 9) of ``mixing``, whatever the place and the shape.
-    samples : (k, SIDE, SIDE), the frames on the grid. weights : (k, P) in [0, 1], how far samples of the P pixels count.
+    samples : (k, SIDE, SIDE), the frames on the grid. weights : (k, P) in [0, 1], how far each sample counts.
     """
 
     matrix: np.ndarray

@@ -19,9 +19,7 @@ CURL = 0.03  # of unit normals, a pixel of the model's grid: what noise and shad
 ALIKE = 1.0  # neighbouring equations that say the same
 
 
-def integrable(
-    pseudo: np.ndarray, whole: np.ndarray, mixing: np.ndarray, precision: np.ndarray
-) -> np.ndarray:
+def integrable(pseudo: np.ndarray, whole: np.ndarray, mixing: np.ndarray, precision: np.ndarray) -> np.ndarray:
     """The mixing near the given one whose normals best belong to a surface.
 
     Parameters

@@ -2,8 +2,8 @@
 
 The grid is ArcFace's template of 112 px with 4 px more on either side and 8 below, `SIDE` px wide. A face is
 ``n(c) = mean + components c`` with c of independent standard deviates, not of unit length; the albedo is that of skin,
-1 in the median. Head poses as the simulated rig's subjects have them (yaw within 15 degrees, pitch of 9) are part of
-the components. `benchmarks/face_model.py` makes the file from simulated subjects that no benchmark or test uses.
+1 in the median. The turns of the head that the simulated subjects have (poses 1 to 3) are part of the components.
+`benchmarks/face_model.py` makes the file from simulated subjects that no benchmark or test uses.
 """
 
 from __future__ import annotations

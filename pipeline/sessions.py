@@ -14,6 +14,8 @@ from pipeline.errors import UserError
 from pipeline.rig import Camera
 from pipeline.tables import read_parquet, write_parquet
 
+UNKNOWN_RIG = "unknown"
+
 
 @dataclass(frozen=True, eq=False)
 class Session:
@@ -30,7 +32,8 @@ class Session:
     ambient : str or None
         A frame without flash, or none.
     lights : ndarray (k, 3) float64
-        Unit vectors towards each frame's light in the camera frame (x right, y up, z to the camera).
+        Unit vectors towards each frame's light in the camera frame (x right, y up, z to the camera); all NaN where
+        nobody knows them, see `known_lights`.
     strengths : ndarray (k,) float64
         Relative strengths of the flashes, 1 unless known.
     positions : ndarray (k, 3) float64 or None
@@ -62,6 +65,11 @@ class Session:
     age: float = float(MISSING)
     positions: np.ndarray | None = None
     camera: Camera = field(default_factory=Camera)
+
+    @property
+    def known_lights(self) -> np.ndarray | None:
+        """The lights, or none where they are to be estimated from the frames."""
+        return None if np.isnan(self.lights).all() else self.lights
 
     def to_row(self) -> dict[str, object]:
         """The session as a table row of plain values."""
@@ -131,8 +139,7 @@ def _fault(session: Session) -> str:
         session.positions.shape == session.lights.shape and np.isfinite(session.positions).all()
     ):
         return f"session `{session.id}` has other than one position a frame"
-    if not (
-        np.isfinite(session.lights).all() and np.isfinite(session.strengths).all() and (session.strengths > 0).all()
-    ):
+    known = session.known_lights is None or np.isfinite(session.lights).all()
+    if not (known and np.isfinite(session.strengths).all() and (session.strengths > 0).all()):
         return f"session `{session.id}` has lights or strengths that are no numbers"
     return ""

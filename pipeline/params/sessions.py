@@ -26,7 +26,8 @@ class Ingest(Section):
     """Which data set is read and what is kept of it (docs/ingest.md).
 
     Sessions whose quality or pose is not among those named, or that are occluded while ``occluded`` is false, are
-    rejected; an unknown label never is.
+    rejected; an unknown label never is. With ``uncalibrated`` a session whose lights stand nowhere is kept, and they
+    are estimated from its frames (docs/uncalibrated.md): sources photoface and folder.
     """
 
     source: Literal["photoface", "yaleb", "folder"]
@@ -34,6 +35,7 @@ class Ingest(Section):
     quality: tuple[Literal["ok", "blur", "dark"], ...] = ("ok",)
     poses: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3)
     occluded: bool = False
+    uncalibrated: bool = False
     deal: Deal = Deal()
 
 

@@ -4,6 +4,7 @@
 lights.csv    frame,x,y,z[,strength]: in the session's folder, else in the subject's, else in the root. A frame
               is named by its file name, or by its path from the table; a name alone holds for every session
 rig.json      the lights of a rig instead (docs/calibration.md): found as lights.csv is, and before it in one folder
+              with neither, and `ingest.uncalibrated: true`, all pictures of a session are its frames
 labels.csv    optional, in the root: subject[,session] and any of rig, gender, spectacles, facial_hair, pose,
               expression, age, quality, occlusion; a row without a session holds for all of the subject's
 """
@@ -25,10 +26,22 @@ from pipeline.images import SUFFIXES
 from pipeline.lights import LightTable, check_lights, read_lights_csv
 from pipeline.params import Ingest
 from pipeline.rig import RIG, Camera, Rig, natural_order, read_rig
-from pipeline.sessions import Session
+from pipeline.sessions import UNKNOWN_RIG, Session
 from pipeline.tables import read_text
 from stages.ingest.photoface import NO_OCCLUSION, QUALITIES
-from stages.ingest.readers import Found, Note, Refusal, first_ambient, reader, rig_name, session_folders, visible
+from stages.ingest.readers import (
+    AMBIENT,
+    ESTIMATE,
+    Found,
+    Note,
+    Refusal,
+    first_ambient,
+    reader,
+    rig_name,
+    session_folders,
+    unknown_lights,
+    visible,
+)
 
 LIGHTS = "lights.csv"
 LABELS = "labels.csv"
@@ -43,7 +56,7 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
     labels = Labels.read(root / LABELS) if (root / LABELS).is_file() else Labels()
     for folder in session_folders(root, f"its frames, and {LIGHTS} or {RIG} there or above"):
         try:
-            yield read_session(root, folder, tables, labels)
+            yield read_session(root, folder, tables, labels, uncalibrated=params.uncalibrated)
         except (Rejected, UserError) as reason:
             yield Refusal(f"{folder.parent.name}/{folder.name}", str(reason))
     if labels.strange:
@@ -51,8 +64,12 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
         yield Note(one_line(told))
 
 
-def read_session(root: Path, folder: Path, tables: dict[Path, LightTable | Rig], labels: Labels) -> Session:
+def read_session(
+    root: Path, folder: Path, tables: dict[Path, LightTable | Rig], labels: Labels, *, uncalibrated: bool = False
+) -> Session:
     """The session in one folder; ``tables`` keeps the lights.csv and rig.json files that were read.
+
+    With ``uncalibrated`` one that has neither is a session of unknown lights.
 
     Raises
     ------
@@ -61,14 +78,17 @@ def read_session(root: Path, folder: Path, tables: dict[Path, LightTable | Rig],
     """
     places = (p / name for p in (folder, folder.parent, root) for name in (RIG, LIGHTS))
     file = next((path for path in places if path.is_file()), None)
-    if file is None:
-        raise Rejected(f"no {LIGHTS} here, in the subject's folder or in {root}")
-    if file not in tables:
+    if file is not None and file not in tables:
         tables[file] = read_rig(file) if file.name == RIG else read_lights_csv(file)
-    table = tables[file]
-    lit = _by_rig(file, table, folder) if isinstance(table, Rig) else _by_table(file.parent, table, folder)
+    if file is not None:
+        table = tables[file]
+        lit = _by_rig(file, table, folder) if isinstance(table, Rig) else _by_table(file.parent, table, folder)
+        name = table.name if isinstance(table, Rig) and table.name else rig_name(lit.lights)
+    elif uncalibrated:
+        lit, name = _in_the_dark(folder), UNKNOWN_RIG
+    else:
+        raise Rejected(f"no {LIGHTS} here, in the subject's folder or in {root}; write one, or {ESTIMATE}")
     known = labels.of(folder.parent.name, folder.name)
-    name = table.name if isinstance(table, Rig) and table.name else rig_name(lit.lights)
     return Session(
         id=f"{folder.parent.name}/{folder.name}",
         subject=folder.parent.name,
@@ -98,7 +118,7 @@ class Lit(NamedTuple):
 
 def _by_rig(file: Path, rig: Rig, folder: Path) -> Lit:
     """All pictures of a folder, by the patterns or the order of a rig."""
-    pictures = sorted((p for p in visible(folder) if p.suffix.lower() in SUFFIXES), key=lambda p: natural_order(p.name))
+    pictures = _pictures(folder)
     ambient = [path for path in pictures if rig.is_ambient(path)]
     frames = [path for path in pictures if not rig.is_ambient(path)]
     if not frames:
@@ -106,6 +126,18 @@ def _by_rig(file: Path, rig: Rig, folder: Path) -> Lit:
     found = rig.lights_for(frames, where=file.as_posix(), error=Rejected)
     dark = ambient[0].as_posix() if ambient else None
     return Lit(frames, found.directions, found.strengths, dark, found.positions, found.camera)
+
+
+def _in_the_dark(folder: Path) -> Lit:
+    """All pictures of a folder but `ambient.*`, in the natural order of their names, under lights that nobody knows."""
+    pictures = _pictures(folder)
+    frames = [path for path in pictures if path.stem.lower() != AMBIENT]
+    return Lit(frames, unknown_lights(len(frames)), np.ones(len(frames)), first_ambient(pictures))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder, in the natural order of their names."""
+    return sorted((p for p in visible(folder) if p.suffix.lower() in SUFFIXES), key=lambda p: natural_order(p.name))
 
 
 def _by_table(place: Path, table: LightTable, folder: Path) -> Lit:

@@ -27,9 +27,19 @@ from pipeline.errors import Rejected
 from pipeline.lights import check_lights, from_angles
 from pipeline.maps import read_attributes
 from pipeline.params import Ingest
-from pipeline.sessions import Session
+from pipeline.sessions import UNKNOWN_RIG, Session
 from pipeline.tables import read_text
-from stages.ingest.readers import Found, Refusal, first_ambient, reader, rig_name, session_folders, visible
+from stages.ingest.readers import (
+    ESTIMATE,
+    Found,
+    Refusal,
+    first_ambient,
+    reader,
+    rig_name,
+    session_folders,
+    unknown_lights,
+    visible,
+)
 
 FRAME = re.compile(r"im(\d+)\.(bmp|exr)", re.IGNORECASE)
 RIG = re.compile(r"^[ \t]*%[ \t]*rig[ \t]+(\S{1,80})", re.IGNORECASE | re.MULTILINE)
@@ -43,13 +53,13 @@ def read_photoface(root: Path, params: Ingest) -> Iterator[Found]:
     """Yield the sessions of a folder in Photoface's layout."""
     for folder in session_folders(root, "im0.bmp, im1.bmp, ... and LightSource.m"):
         try:
-            yield read_session(folder)
+            yield read_session(folder, uncalibrated=params.uncalibrated)
         except Rejected as reason:
             yield Refusal(f"{folder.parent.name}/{folder.name}", str(reason))
 
 
-def read_session(folder: Path) -> Session:
-    """The session in one folder.
+def read_session(folder: Path, *, uncalibrated: bool = False) -> Session:
+    """The session in one folder; with ``uncalibrated`` one without a LightSource.m has unknown lights.
 
     Raises
     ------
@@ -58,23 +68,26 @@ def read_session(folder: Path) -> Session:
     """
     files = visible(folder)
     named = {path.name.lower(): path for path in files}
-    if "lightsource.m" not in named:
-        raise Rejected("LightSource.m is missing")
-    text = _text(named["lightsource.m"])
-    lights = check_lights(parse_light_source(text), where="LightSource.m")
     frames = {int(match[1]): path for path in files if (match := FRAME.fullmatch(path.name))}
+    if "lightsource.m" in named:
+        text = _text(named["lightsource.m"])
+        lights, name = check_lights(parse_light_source(text), where="LightSource.m"), RIG.search(text)
+        rig = name[1] if name else rig_name(lights)
+    elif uncalibrated:
+        lights, rig = unknown_lights(len(frames)), UNKNOWN_RIG
+    else:
+        raise Rejected(f"LightSource.m is missing; {ESTIMATE}")
     for i in range(len(lights)):
         if i not in frames:
             raise Rejected(f"missing frame im{i} (LightSource.m has {len(lights)} lights)")
     if len(frames) > len(lights):
         raise Rejected(f"{len(frames)} frames, and LightSource.m has {len(lights)} lights")
-    rig = RIG.search(text)
     metadata = parse_metadata(_text(named["metadataii.txt"])) if "metadataii.txt" in named else {}
     return Session(
         id=f"{folder.parent.name}/{folder.name}",
         subject=folder.parent.name,
         session=folder.name,
-        rig=rig[1] if rig else rig_name(lights),
+        rig=rig,
         frames=tuple(frames[i].as_posix() for i in range(len(lights))),
         ambient=first_ambient(files),
         lights=lights,

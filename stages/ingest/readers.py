@@ -23,6 +23,7 @@ from pipeline.sessions import Session
 MODULES = ("photoface", "yaleb", "folder")
 RIG_STEP = 5.0  # degrees: lights that agree within it count as the same rig
 AMBIENT = "ambient"
+ESTIMATE = "set ingest.uncalibrated: true in params.yaml to have the lights estimated from the frames"
 
 
 class Refusal(NamedTuple):
@@ -71,6 +72,19 @@ def rig_name(lights: np.ndarray) -> str:
     azimuth = np.where(zenith == 0, 0, azimuth % round(360 / RIG_STEP))
     text = ";".join(f"{z},{a}" for z, a in sorted(zip(zenith.tolist(), azimuth.tolist(), strict=True)))
     return f"rig{len(lights)}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def unknown_lights(count: int) -> np.ndarray:
+    """(count, 3) NaN: the lights of a session are to be estimated from its frames.
+
+    Raises
+    ------
+    Rejected
+        There are fewer than three frames.
+    """
+    if count < 3:
+        raise Rejected(f"{count} frames; without known lights it takes at least three, and better four")
+    return np.full((count, 3), np.nan)
 
 
 def folders(root: Path) -> list[Path]:

@@ -78,7 +78,7 @@ def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path
         ambient = session.ambient if settings.ambient else None
         photographs = read_photographs(
             session.frames,
-            session.lights,
+            session.known_lights,
             session.strengths,
             ambient=ambient,
             positions=session.positions,

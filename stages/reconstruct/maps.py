@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
+import numpy as np
 
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, read_lights_csv
@@ -19,7 +21,7 @@ from stages.reconstruct.session import reconstruct
 
 @click.command("maps")
 @click.argument("frames", nargs=-1, required=True, metavar="FRAME...")
-@click.option("--lights", "lights_path", help="A table frame,x,y,z and optionally strength.")
+@click.option("--lights", "lights_path", help="A table frame,x,y,z and optionally strength; estimated where not given.")
 @click.option("--rig", "rig_path", help="A rig file instead, as `psface calibrate` writes it.")
 @click.option("-o", "--out", required=True, help="The OpenEXR file to write.")
 @click.option("--ambient", help="A frame without flash, to be subtracted.")
@@ -38,21 +40,20 @@ def command(
 
     A light is a vector from the face towards the flash: x to the right of the image, y up, z to the camera. Frames and
     rows are matched by path, else by file name, in any order.
+
+    With neither of the two the lights are estimated from the frames of an upright face, four or better more: details of
+    the normals then come from the frames, tilt and relief of the whole face from what is known of faces.
     """
     if Path(out).suffix.lower() != ".exr":
         raise UserError(f"{out}: maps are written as OpenEXR; give a name that ends in .exr")
     settings = section(params_path, "reconstruct", Reconstruct) if params_path else Reconstruct()
     lit = _lights(frames, lights_path, rig_path)
     try:
-        photographs = read_photographs(
-            frames,
-            lit.directions,
-            lit.strengths,
-            ambient=ambient,
-            mask=mask,
-            positions=lit.positions,
-            camera=lit.camera,
-        )
+        read = partial(read_photographs, frames, ambient=ambient, mask=mask)
+        if lit is None:
+            photographs = read(None, np.ones(len(frames)))
+        else:
+            photographs = read(lit.directions, lit.strengths, positions=lit.positions, camera=lit.camera)
         maps, quality = reconstruct(photographs, settings, residuals=True)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
@@ -67,13 +68,14 @@ def command(
     )
 
 
-def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> RigLights:
-    """The frames' lights, from the one file that is given."""
-    if (table is None) == (rig is None):
-        raise UserError("give the lights of the frames by one of --lights lights.csv and --rig rig.json")
+def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> RigLights | None:
+    """The frames' lights, from the one file that is given; none without one."""
+    if table is not None and rig is not None:
+        raise UserError("give the lights of the frames by one of --lights lights.csv and --rig rig.json, not by both")
     if rig is not None:
         return read_rig(rig).lights_for(frames, where=rig)
-    assert table is not None
+    if table is None:
+        return None
     rows = read_lights_csv(table)
     chosen = rows.match(frames)
     return RigLights(check_lights(rows.lights[chosen], where=table, error=UserError), rows.strengths[chosen])

@@ -15,7 +15,7 @@ from stages.reconstruct.session import Photographs
 
 def read_photographs(
     frames: Sequence[str | Path],
-    lights: np.ndarray,
+    lights: np.ndarray | None,
     strengths: np.ndarray,
     *,
     ambient: str | Path | None = None,
@@ -32,7 +32,7 @@ def read_photographs(
     levels = _read_frames(frames)
     return Photographs(
         levels,
-        np.asarray(lights, float),
+        None if lights is None else np.asarray(lights, float),
         np.asarray(strengths, float),
         None if ambient is None else read_frame(ambient),
         None if mask is None else _read_mask(mask, levels.shape[1:]),

@@ -25,10 +25,12 @@ from stages.reconstruct.registration import register
 from stages.reconstruct.relight import modelled
 from stages.reconstruct.solvers import choose
 from stages.reconstruct.stack import Stack
+from stages.reconstruct.uncalibrated import NOTE, estimate_lights
 
 LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
 MOST_RESIDUALS, LARGEST_RESIDUALS = 50, 1 << 28  # frames and bytes: `psface relight` does without more
 ROUNDS = 3  # of near light: on a plane, on the depth that comes out, and on that of it
+ENOUGH = 512  # px of a side, to estimate lights from
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
 
 
@@ -39,7 +41,7 @@ class Photographs:
     Attributes
     ----------
     frames : (k, H, W) linear: float32 in [0, 1], or uint8 or uint16, whose top is white.
-    lights : (k, 3) towards the flashes, camera frame. strengths : (k,) > 0.
+    lights : (k, 3) towards the flashes, camera frame, or none: they are then estimated. strengths : (k,) > 0.
     ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
     mask : (H, W) bool, or none: it is then found.
     positions : (k, 3) mm from the middle of the face, of flashes that are near, or none.
@@ -47,7 +49,7 @@ class Photographs:
     """
 
     frames: np.ndarray
-    lights: np.ndarray
+    lights: np.ndarray | None
     strengths: np.ndarray
     ambient: np.ndarray | None = None
     mask: np.ndarray | None = None
@@ -63,8 +65,12 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     Rejected : fewer than three usable frames, lights that cannot give normals, nothing to be seen, shapes that differ.
     """
     checked, notes = _usable(photographs)
-    lights, strengths = check_lights(checked.lights), checked.strengths
     stack = Stack(checked.frames, checked.ambient)
+    lights, strengths = checked.lights, checked.strengths
+    if lights is None:
+        found = estimate_lights(_small(stack), ceiling=settings.saturation)
+        lights, strengths, notes = found.lights, found.strengths, [*notes, NOTE]
+    lights = check_lights(lights)
     if settings.registration:
         relative = (stack.flash(i) / np.float32(strength) for i, strength in enumerate(strengths))
         stack.shifts = register(relative, lights, largest=settings.largest_shift * max(stack.shape))
@@ -89,6 +95,8 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
         | _solver(method, settings, len(lights))
         | _geometry(checked)
     )
+    if checked.lights is None:
+        maps.attributes["lights.estimated"] = "from the frames and a model of faces"
     return maps, quality
 
 
@@ -122,6 +130,14 @@ def _unplaced(given: Photographs) -> list[str]:
     return [
         "the flashes' positions count as directions: the rig's camera has neither a pitch nor intrinsics and distance"
     ]
+
+
+def _small(stack: Stack) -> np.ndarray:
+    """(k, h, w) float32 of the flashes, no side longer than `ENOUGH`: what directions can be estimated from."""
+    height, width = stack.shape
+    shrink = max(1.0, max(stack.shape) / ENOUGH)
+    size = round(width / shrink), round(height / shrink)
+    return np.stack([cv2.resize(stack.flash(i), size, interpolation=cv2.INTER_AREA) for i in range(len(stack))])
 
 
 def _found(stack: Stack, level: float) -> np.ndarray:
@@ -160,11 +176,11 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
     notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
     frames = given.frames if fired.all() else given.frames[fired]
+    lights = None if given.lights is None else given.lights[fired]
     positions = None if given.positions is None else given.positions[fired]
     return replace(
-        given, frames=frames, lights=given.lights[fired], strengths=given.strengths[fired], ambient=ambient,
-        positions=positions,
-    ), notes  # fmt: skip
+        given, frames=frames, lights=lights, strengths=given.strengths[fired], ambient=ambient, positions=positions
+    ), notes
 
 
 def _size(shape: tuple[int, ...]) -> str:

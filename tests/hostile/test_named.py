@@ -283,7 +283,8 @@ def test_symlink_loops_end(data: Path, psface: Run) -> None:
     Path("data/set/1003/self").symlink_to("self")
     Path("data/set/1002/first/around").symlink_to("..")
     found = reasons(psface)
-    assert found == {"1003/up": "LightSource.m is missing"}
+    assert list(found) == ["1003/up"]
+    assert found["1003/up"].startswith("LightSource.m is missing")
     assert psface("crop", "--jobs", "1")[0] in (0, 1)  # a bulge may be a face or not: it ends
 
 

@@ -104,7 +104,8 @@ def test_truth_survives_its_file(tmp_path, plain_shot: tuple[Visit, Shot]) -> No
 
 
 @pytest.mark.parametrize(
-    "worn", [{"spectacles": {"yes": 1}}, *({"occlusion": {f"-{what}": 1}} for what in ("hand", "mobile", "hair", "other"))]
+    "worn",
+    [{"spectacles": {"yes": 1}}, *({"occlusion": {f"-{what}": 1}} for what in ("hand", "mobile", "hair", "other"))],
 )
 def test_what_is_seen_of_a_prop_faces_the_camera(worn: dict[str, dict[str, int]]) -> None:
     """Tubes (rims, strands, scarves) and left hands were inside out: black, with normals that point away."""

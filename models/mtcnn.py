@@ -6,6 +6,8 @@ Layers and names follow the `mtcnn` package, whose trained weights they take (`s
 - pooling keeps a last, partial window (`padding="same"` there: all padding is at the end);
 - the original networks were trained on transposed images: before the dense layers features are laid out (W, H, C).
 
+They are for inference: `_pool` takes no gradient.
+
 References
 ----------
 K. Zhang, Z. Zhang, Z. Li, Y. Qiao, Joint face detection and alignment using multitask cascaded convolutional networks,
@@ -14,17 +16,17 @@ IEEE Signal Processing Letters 2016 (arXiv:1604.02878).
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
+# Of PNet's features before its last layers: any choice is sound (`PNet._bounding`), and these, found by trying on
+# pictures of all kinds, leave fewest windows of the package's weights to be looked at in full: 2 %.
 KEPT = (0,)
 GUESSES = ((4, 6, 7, 9, 14, 25), (1, 3, 4, 6, 7, 9, 19, 25, 30))
-ROUNDING = 1e-3  # of a logit
+ROUNDING = 1e-3  # more than that of a logit in float32
 
 
 def _flatten(x: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class PNet(nn.Module):
         """
         x = _pool(_prelu(self.prelu1, _first(self.conv1, x)), 2)  # (B, 10, ceil((H - 2) / 2), ceil((W - 2) / 2))
         x = self.prelu2(self.conv2(x))
-        where = (self._bound(x) > math.log(least / (1 - least)) - ROUNDING).nonzero()
+        where = (self._bound(x) > torch.tensor(least).logit().item() - ROUNDING).nonzero()
         seen = x.permute(0, 2, 3, 1).unfold(1, 3, 1).unfold(2, 3, 1).movedim(3, 5)[where.unbind(1)]  # (n, 3, 3, 16)
         kernel = self.conv3.weight.permute(0, 2, 3, 1).flatten(1)
         features = self.prelu3(F.linear(seen.flatten(1), kernel, self.conv3.bias))
@@ -114,9 +116,10 @@ class PNet(nn.Module):
     def _bounding(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of `_bound`: weights and bias of a convolution, slopes of the PReLU after it, shares in the bound.
 
-        With z the 32 features before `prelu3`, the logit is a line in z and a sum of bends, c max(z, 0), one a feature.
-        Those of `KEPT` and those whose c is positive are kept. Each other one is below both 0 and c z: a guess takes one
-        of the two for each, which leaves a line. Of two guesses the lower bounds as well: first - max(first - second, 0).
+        With z the 32 features before `prelu3`, the logit is a line in z and a sum of bends c max(z, 0), one a feature.
+        Those whose c is positive, and those of `KEPT`, are kept. Every other one is at most 0 and at most c z: a guess
+        takes one of the two for each, and the logit's bound is a line but for what is kept. The lower of two guesses,
+        first - max(first - second, 0), bounds it as well.
         """
         weight, bias = self._face()
         bends = weight * (1 - self.prelu3.weight)

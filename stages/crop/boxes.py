@@ -44,14 +44,13 @@ def most_confident(boxes: np.ndarray, limit: int) -> np.ndarray:
     return boxes[rank < limit]
 
 
-def overlap(some: np.ndarray, others: np.ndarray, over: Literal["union", "smaller"]) -> np.ndarray:
-    """Intersections of boxes (n, 4) and (m, 4) over their union, or over the smaller of the two areas; (n, m)."""
+def overlap(some: np.ndarray, others: np.ndarray, over: Literal["union", "smaller"]) -> tuple[np.ndarray, np.ndarray]:
+    """Of boxes (n, 4) and (m, 4) the intersections, and their union or the smaller of the two areas; (n, m) each."""
     (x1, y1, x2, y2), (u1, v1, u2, v2) = some.T[:, :, None], others.T
     area, their_area = (x2 - x1) * (y2 - y1), (u2 - u1) * (v2 - v1)
     width, height = np.minimum(x2, u2) - np.maximum(x1, u1), np.minimum(y2, v2) - np.maximum(y1, v1)
     common = np.maximum(width, 0) * np.maximum(height, 0)
-    base = area + their_area - common if over == "union" else np.minimum(area, their_area)
-    return np.divide(common, base, out=np.zeros_like(common), where=base > 0)
+    return common, area + their_area - common if over == "union" else np.minimum(area, their_area)
 
 
 def suppress(boxes: np.ndarray, threshold: float, over: Literal["union", "smaller"] = "union") -> np.ndarray:
@@ -63,9 +62,11 @@ def suppress(boxes: np.ndarray, threshold: float, over: Literal["union", "smalle
     covered = np.zeros(len(boxes), dtype=bool)
     bounds = np.flatnonzero(np.diff(boxes[:, 0], prepend=-1, append=np.inf))  # where each image's boxes begin
     for first, end in pairwise(bounds):
-        for start in range(first, end, BLOCK):  # each block against what is less confident
-            later = overlap(boxes[start : min(start + BLOCK, end), 1:5], boxes[start:end, 1:5], over) > threshold
-            covered[start:end] |= np.triu(later, k=1).any(axis=0)
+        sides = boxes[first:end, 1:5]
+        for start in range(0, len(sides) - 1, BLOCK):  # each block against what is less confident
+            common, area = overlap(sides[start : start + BLOCK], sides[start:], over)
+            later = np.triu(common > threshold * area, k=1)
+            covered[first + start : end] |= later.any(axis=0)
     return boxes[~covered]
 
 

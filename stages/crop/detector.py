@@ -4,7 +4,7 @@ The three networks of `models/mtcnn.py` in their cascade: proposals over an imag
 the same image it finds what the `mtcnn` package's TensorFlow code finds (tests/data/mtcnn_reference.json), so its
 steps are kept: levels by exact area averaging to truncated sizes, patches by bilinear sampling, mid-grey outside the
 image. What differs: images of a size run together, groups of them in threads of their own, and the number of candidates
-and the rows of a level that are looked at together are bounded, so memory does not grow with the number of images or
+and the pixels of a level that are looked at together are bounded, so memory does not grow with the number of images or
 with what they show.
 
 References
@@ -32,9 +32,9 @@ from stages.crop.weights import load_networks
 
 MAX_PROPOSALS = 1000  # of a level; of an image, where it has no more than a million pixels
 MAX_PIXELS = 1 << 21  # of the images that run together
-MAX_STRIP = {"cpu": 1 << 18}  # pixels of a level that run together: a processor's cache holds their features
+CACHED_PIXELS = 1 << 17  # of a level that run together on a processor, whose cache holds their features
 OUTSIDE = -3.0  # a place that no pixel is near, where an image is from -1 to 1
-MAX_PATCHES = 256  # that run together through a network
+MAX_PATCHES = 64  # that run together through a network
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Detector:
         self.device, self.min_face, self.thresholds = device, min_face, thresholds
         _keep_freed_memory()
         self.pnet, self.rnet, self.onet = load_networks(device)
-        self.strip = MAX_STRIP.get(torch.device(device).type, MAX_PIXELS)
+        self.strip = CACHED_PIXELS if device == "cpu" else MAX_PIXELS
 
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
         """Faces of each image, most confident first.
@@ -192,9 +192,12 @@ def _groups(shapes: Sequence[tuple[int, ...]], threads: int) -> list[list[int]]:
 
 def _plain(image: np.ndarray) -> np.ndarray:
     """The image; (H, W) where three equal channels only repeat a grey one."""
-    if image.ndim == 3 and all(np.array_equal(image[..., 0], image[..., c]) for c in (1, 2)):
-        return image[..., 0]
-    return image
+    if image.ndim == 2:
+        return image
+    for rows in (image[:1], image):  # one row tells most
+        if any(not np.array_equal(rows[..., 0], rows[..., c]) for c in (1, 2)):
+            return image
+    return image[..., 0]
 
 
 def _parts(boxes: np.ndarray) -> list[np.ndarray]:

@@ -31,10 +31,11 @@ def scales(shape: tuple[int, ...], min_face: int) -> Iterator[float]:
 
 def planes(image: np.ndarray) -> np.ndarray:
     """An image (H, W) or (H, W, C) as (W, C, H) float32, what the networks were trained on: (value - 127.5) / 128."""
-    flat = np.array(image, dtype=np.float32, order="C").reshape(len(image), -1)
-    flat -= 127.5
-    flat *= 1 / 128
-    return cv2.transpose(flat).reshape(image.shape[1], -1, image.shape[0])
+    flat = np.ascontiguousarray(image, dtype=None if image.dtype == np.uint8 else np.float32)
+    turned = cv2.transpose(flat.reshape(len(image), -1)).astype(np.float32, copy=False)
+    turned -= 127.5
+    turned *= 1 / 128
+    return turned.reshape(image.shape[1], -1, image.shape[0])
 
 
 def level(images: Sequence[np.ndarray], scale: float) -> np.ndarray:
@@ -63,7 +64,7 @@ def means(length: int, count: int) -> csr_matrix:
 
 
 def strips(small: Tensor, pixels: int) -> Iterator[tuple[int, int, Tensor]]:
-    """A level (B, C, h, w) in parts of about so many pixels, each with the numbers of its first image and row of windows.
+    """A level (B, C, h, w) in parts of about so many pixels, each with its first image and its first row of windows.
 
     What the proposal network finds in them is what it finds in the whole: a strip of n rows of windows has the
     n * 2 + 10 rows of pixels that those see, the last all that are left.

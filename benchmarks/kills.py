@@ -140,15 +140,14 @@ class Pipeline:
             struck = self._strike(kill)
         way, child = struck
         home = self.root / ".psface" / kill.stage.replace("@", "/")
-        before, done = self.scratch(kill.stage), (home / "done").exists()
         notes = [way]
         if child is not None:
             status, said = self.repro("-s", kill.stage)
             notes.append("said so" if status and LOCKED.search(said) else "beside it: done" if not status else "?")
             if notes[-1] == "?":
                 return Outcome(kill, "; ".join(notes), said[-2000:])
-            child.wait(timeout=600)
-            before, done = self.scratch(kill.stage), (home / "done").exists()
+            child.wait(timeout=600)  # until then it still moves its work about
+        before, done = self.scratch(kill.stage), (home / "done").exists()
         saved = any(home.glob("?" * 16 + "/**/last.pt"))
         status, said = self.repro("-s", kill.stage)
         if found := re.search(r"goes on after .*", said):

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.tables import read_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = TypeVar("Array", bound=Any)
 

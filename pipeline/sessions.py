@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pipeline.attributes import MISSING
 from pipeline.errors import UserError
 from pipeline.rig import Camera
 from pipeline.tables import read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNKNOWN_RIG = "unknown"
 
@@ -97,6 +100,8 @@ class Session:
 
 def sessions_frame(sessions: Iterable[Session]) -> pd.DataFrame:
     """The sessions as a table, sorted by id; an empty list keeps its columns."""
+    import pandas as pd  # here: a worker that is sent sessions needs no tables
+
     rows = sorted((s.to_row() for s in sessions), key=lambda r: str(r["id"]))
     return pd.DataFrame(rows, columns=[f.name for f in fields(Session)])
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.faces import MODALITIES
@@ -28,6 +27,9 @@ from pipeline.sessions import Session
 from pipeline.tables import write_parquet
 from stages.crop.align import alignment, cut_face, drawn_frame, light_order, maps_path, read_frames
 from stages.crop.looks import Sighting, eye_distance, find_faces
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH = 16  # sessions that are looked at together
 NO_MAPS = "no maps: not reconstructed"
@@ -232,6 +234,8 @@ def _index(
     sessions: Sequence[Session], seen: dict[str, Sighting], failed: dict[str, str], cut: dict[str, Job], params: Crop
 ) -> pd.DataFrame:
     """A row a session; landmarks, matrix and eye distance are empty or 0 where there is no face."""
+    import pandas as pd
+
     rows = []
     for s in sorted(sessions, key=lambda s: s.id):
         sighting, task = seen[s.id], cut.get(s.id)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import pandas as pd
 
 from pipeline.errors import PsfaceError, Rejected
 from pipeline.maps import write_maps
@@ -21,6 +20,9 @@ from pipeline.tables import write_json, write_parquet
 from pipeline.work import StageWork, key_of, source, stamps_of
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig")
 NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
@@ -96,5 +98,7 @@ def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path
 
 def quality_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as data/quality.parquet has them: sorted by session, numbers missing where a session was rejected."""
+    import pandas as pd
+
     table = pd.DataFrame(rows, columns=["session", *NUMBERS, "notes", "rejected"]).sort_values("session")
     return table.astype(dict.fromkeys(NUMBERS, float)).reset_index(drop=True)

@@ -12,7 +12,7 @@ import click
 import pandas as pd
 
 from pipeline.errors import Rejected, UserError, one_line
-from pipeline.images import SUFFIXES
+from pipeline.images import SUFFIXES, read_frame
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Ingest, section
@@ -23,6 +23,7 @@ from pipeline.work import alone
 from stages.ingest.checks import check_session
 from stages.ingest.readers import Note, Refusal, find_reader
 
+FLOATING = (".exr", ".tif", ".tiff")
 LEADING_FILE = re.compile(r"^[^:;(]+\.\w+: ")
 FRAME_NAME = re.compile(rf"\S+({'|'.join(map(re.escape, SUFFIXES))})\b|\bim\d+\b", re.IGNORECASE)
 FOLDERS = re.compile(r"\S+/(?=\S+\.(csv|m)\b)")
@@ -99,7 +100,18 @@ def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal],
     )
     if dropped:
         notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
+    notes += _look(sessions)
     return sessions, sorted(Refusal(one_line(r.id), one_line(r.reason)) for r in refusals), notes
+
+
+def _look(sessions: list[Session]) -> list[str]:
+    """What is wrong with the pixels of the first frame that may be floating-point, whose scale no header tells."""
+    frame = next((f for s in sessions for f in s.frames if f.lower().endswith(FLOATING)), None)
+    try:
+        _ = None if frame is None else read_frame(frame)
+    except Rejected as reason:
+        return [f"{reason}; `psface reconstruct` sets aside the sessions of such frames"]
+    return []
 
 
 def workspace_path(root: str) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
+from pipeline.files import check_regular
 from pipeline.tables import read_parquet
 
 Array = TypeVar("Array", bound=Any)
@@ -67,6 +68,7 @@ class Faces:
     def _map(self, name: str) -> np.ndarray:
         path = self.folder / name
         try:
+            check_regular(path)
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise UserError(f"{path} is missing: run `psface crop` (or `dvc repro`) first") from None

@@ -28,6 +28,7 @@ import numpy as np
 import OpenEXR
 
 from pipeline.errors import Rejected
+from pipeline.files import check_regular
 from pipeline.images import exr_header, read_exr, silenced
 from pipeline.tables import write_atomic
 
@@ -179,6 +180,7 @@ def read_attributes(path: str | Path) -> dict[str, str]:
 def _openexr(path: Path) -> Path:
     """The path, if an OpenEXR file begins there."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
             magic = file.read(4)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have

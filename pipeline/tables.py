@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import UserError
+from pipeline.files import check_regular
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -49,11 +50,12 @@ def read_text(path: str | Path, *, most: int = 1 << 26, errors: str = "strict") 
     Raises
     ------
     OSError
-        It cannot be read, or is larger than ``most`` bytes.
+        It cannot be read, is larger than ``most`` bytes, or is a pipe or a device.
     UnicodeDecodeError
         It is not UTF-8.
     """
     path = Path(path)
+    check_regular(path)
     if path.stat().st_size > most:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return path.read_text(encoding="utf-8-sig", errors=errors)
@@ -100,6 +102,7 @@ def _read(path: str | Path, read: Callable[[Path], pd.DataFrame], made_by: str) 
     if not path.exists():
         raise UserError(f"{path} is missing: run `psface {made_by}` (or `dvc repro`) first")
     try:
+        check_regular(path)
         return read(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

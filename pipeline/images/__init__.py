@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import Rejected, UserError
+from pipeline.files import strange
 from pipeline.images.headers import MAX_PIXELS, check_size, claimed_size
 from pipeline.images.silence import silenced
 from pipeline.tables import write_atomic
@@ -180,7 +181,8 @@ def _check_file(path: Path) -> None:
     except (OSError, ValueError) as error:  # a name that no file can have
         raise Rejected(f"{path}: cannot be read ({error})") from error
     if not found:
-        raise Rejected(f"{path}: no such file")
+        what = strange(path)
+        raise Rejected(f"{path}: {what}, not a file; put the picture there" if what else f"{path}: no such file")
     if size == 0:
         raise Rejected(f"{path}: empty file")
     if size > MAX_BYTES:

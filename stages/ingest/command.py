@@ -21,6 +21,7 @@ from pipeline.sessions import Session, write_sessions
 from pipeline.tables import write_csv
 from pipeline.work import alone
 from stages.ingest.checks import check_session
+from stages.ingest.oddities import note, oddities
 from stages.ingest.readers import Note, Refusal, find_reader
 
 FLOATING = (".exr", ".tif", ".tiff")
@@ -44,8 +45,8 @@ def command(params_path: str, out: str, rejected: str, jobs: Jobs) -> None:
     """
     params = section(params_path, "ingest", Ingest)
     sessions, refusals, notes = ingest(params, jobs=jobs)
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
+    for text in notes:
+        click.echo(f"note: {text}", err=True)
     write_csv(
         rejected, pd.DataFrame([(r.id, "ingest", r.reason) for r in refusals], columns=["session", "stage", "reason"])
     )
@@ -100,7 +101,7 @@ def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal],
     )
     if dropped:
         notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
-    notes += _look(sessions)
+    notes += [*note(params.root, oddities(root)), *_look(sessions)]
     return sessions, sorted(Refusal(one_line(r.id), one_line(r.reason)) for r in refusals), notes
 
 

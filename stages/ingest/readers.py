@@ -19,6 +19,7 @@ from pipeline.errors import Rejected, UserError, nearest
 from pipeline.lights import to_angles
 from pipeline.params import Ingest
 from pipeline.sessions import Session
+from stages.ingest.oddities import leads_back
 
 MODULES = ("photoface", "yaleb", "folder")
 RIG_STEP = 5.0  # degrees: lights that agree within it count as the same rig
@@ -74,8 +75,8 @@ def rig_name(lights: np.ndarray) -> str:
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in a folder, by name; hidden ones are left out."""
-    return [path for path in visible(root) if path.is_dir()]
+    """The folders in a folder, by name; hidden ones and links that lead back are left out."""
+    return [path for path in visible(root) if path.is_dir() and not leads_back(path)]
 
 
 def visible(folder: Path) -> list[Path]:

@@ -13,6 +13,8 @@ import pandas as pd
 
 from pipeline.errors import PsfaceError, UserError
 from pipeline.faces import MODALITIES
+from pipeline.files import check_regular
+from pipeline.tables import read_text
 from pipeline.verification import PairScores, pair_scores
 
 
@@ -63,6 +65,7 @@ class Run:
     def embeddings(self) -> dict[str, np.ndarray]:
         """``session``, ``subject``, ``rig`` (N,) and ``embedding`` (N, D)."""
         try:
+            check_regular(self.results / "embeddings.npz")
             with np.load(self.results / "embeddings.npz", allow_pickle=False) as saved:
                 return {name: saved[name] for name in saved.files}
         except (OSError, ValueError) as error:
@@ -118,7 +121,9 @@ def _read_run(results: Path, trained: Path) -> Run:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file, or one line that says which is broken."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content: dict[str, Any] = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise PsfaceError(f"{path} is not JSON: run the stage that writes it again") from error
+    except OSError as error:
+        raise PsfaceError(f"{path} cannot be read ({error.strerror}): run the stage that writes it again") from error
     return content

@@ -1,4 +1,7 @@
-"""What a path leads to, told before it is opened: a named pipe waits for a writer for ever, a device never ends."""
+"""What a path leads to, told before it is opened, and why it cannot be written to.
+
+A named pipe waits for a writer for ever, and a device never ends.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +45,14 @@ def check_regular(path: str | Path) -> None:
     what = strange(path)
     if what in KINDS.values():
         raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
+
+
+def why_unwritable(place: Path) -> OSError:
+    """Why nothing can be written to a place: the system's own word, which OpenEXR and torch do not hand on."""
+    try:
+        with place.open("ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+    except OSError as error:
+        return error
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(place))

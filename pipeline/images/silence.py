@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 
 _c = ctypes.CDLL(None)
 _only_one = threading.Lock()  # two threads that silence at once would leave the process silent
@@ -26,7 +27,8 @@ def silenced() -> Iterator[None]:
         try:
             for number, _ in kept:
                 os.dup2(nowhere, number)
-            yield
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # a notebook's are not the two
+                yield
         finally:
             _flush()
             for number, copy in kept:

@@ -24,6 +24,15 @@ from stages.ingest.checks import check_session
 from stages.ingest.oddities import note, oddities
 from stages.ingest.readers import Note, Refusal, find_reader
 
+CODE = (
+    "stages.ingest",
+    "pipeline.attributes",
+    "pipeline.images",
+    "pipeline.lights",
+    "pipeline.maps",
+    "pipeline.rig",
+    "pipeline.sessions",
+)
 FLOATING = (".exr", ".tif", ".tiff")
 LEADING_FILE = re.compile(r"^[^:;(]+\.\w+: ")
 FRAME_NAME = re.compile(rf"\S+({'|'.join(map(re.escape, SUFFIXES))})\b|\bim\d+\b", re.IGNORECASE)

@@ -22,7 +22,7 @@ from pipeline.work import StageWork, key_of, source, stamps_of
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
 
-CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps")
+CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.shading")
 NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
 
 

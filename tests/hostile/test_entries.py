@@ -24,6 +24,7 @@ from pipeline.params import load
 from pipeline.rig import read_rig
 from pipeline.sessions import read_sessions
 from stages.ingest.oddities import LOOP, Oddity, ignored, oddities
+from stages.report.metrics import Metrics
 from stages.report.runs import read_json
 
 Run = Callable[..., tuple[int, str, str]]
@@ -118,7 +119,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "sessions.parquet": read_sessions,
     "contract.json": read_contract,
     "normal.npy": lambda path: Faces(path.parent).array("normal"),
-    "metrics.json": read_json,
+    "metrics.json": lambda path: read_json(path, Metrics),
 }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -233,6 +235,36 @@ def test_decoders_are_silent_and_the_streams_come_back(capfd: pytest.CaptureFixt
         os.write(2, b"decoder\n")
     print("after", file=sys.stderr, flush=True)
     assert capfd.readouterr() == ("before\n", "after\n")
+
+
+def test_what_python_s_own_streams_would_show_is_silent_too(workspace: Path, ramp: np.ndarray) -> None:
+    """OpenEXR prints through sys.stdout, which in a notebook is not the process's."""
+    _write_float("x.exr", ramp)
+    Path("x.exr").write_bytes(Path("x.exr").read_bytes()[:900])
+    with redirect_stdout(io.StringIO()) as shown, pytest.raises(Rejected, match="damaged OpenEXR file"):
+        read_frame("x.exr")
+    assert shown.getvalue() == ""
+
+
+def test_threads_that_decode_at_once_leave_the_streams_as_they_were(workspace: Path, ramp: np.ndarray) -> None:
+    """And each has its own picture; a decoder that fails lets go of the silence."""
+    levels = np.rint(ramp * 255).astype(np.uint8)
+    for i in range(8):
+        cv2.imwrite(f"{i}.png", levels + np.uint8(i) // 2)
+    Path("bad.png").write_bytes(Path("0.png").read_bytes()[:60] + bytes(40) + Path("0.png").read_bytes()[100:])
+    code = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom pipeline.errors import Rejected\n"
+        "from pipeline.images import read_frame\n"
+        "def read(i):\n"
+        "    try: return read_frame('bad.png' if i % 9 == 8 else f'{i % 9}.png').sum()\n"
+        "    except Rejected: return -1\n"
+        "print('before')\n"
+        "with ThreadPoolExecutor(8) as pool: found = list(pool.map(read, range(900)))\n"
+        "assert len(set(found)) == 5 and found[:9] * 100 == found, set(found)\n"
+        "print('after'); print('error', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("before\nafter\n", "error\n")
 
 
 def test_closed_streams_do_not_matter(workspace: Path, ramp: np.ndarray) -> None:

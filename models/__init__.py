@@ -2,6 +2,6 @@
 
 from models.fusion import Fusion
 from models.recogniser import Recogniser, Recognition
-from models.registry import create_model, model_names, register
+from models.registry import create_model, model_names, register, restore_model
 
-__all__ = ["Fusion", "Recogniser", "Recognition", "create_model", "model_names", "register"]
+__all__ = ["Fusion", "Recogniser", "Recognition", "create_model", "model_names", "register", "restore_model"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 Maker = TypeVar("Maker", bound=Callable[..., nn.Module])
 _REGISTRY: dict[str, Callable[..., nn.Module]] = {}
@@ -42,3 +44,27 @@ def create_model(name: str, **kwargs: Any) -> nn.Module:
         hint = f"did you mean `{close[0]}`? " if close else ""
         raise ValueError(f"no network `{name}`; {hint}(known: {', '.join(model_names())})")
     return _REGISTRY[name](**kwargs)
+
+
+def restore_model(name: str, state: Mapping[str, Tensor], **kwargs: Any) -> nn.Module:
+    """Make a network by its name around trained weights; no memory is taken for sizes that the weights do not have.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, the arguments make no network, or the weights are not those of that network.
+    """
+    try:
+        with torch.device("meta"), warnings.catch_warnings():  # shapes alone
+            warnings.simplefilter("ignore")  # torch's own words on layers of no width, which the weights do not have
+            network = create_model(name, **kwargs)
+            expected = network.state_dict()
+        for key, tensor in state.items():
+            if key in expected and (tensor.shape, tensor.dtype) != (expected[key].shape, expected[key].dtype):
+                raise ValueError(
+                    f"{key} is {tuple(tensor.shape)} {tensor.dtype}, {tuple(expected[key].shape)} expected"
+                )
+        network.load_state_dict(dict(state), assign=True)
+    except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
+        raise ValueError(" ".join(str(error).split())[:200]) from error
+    return network

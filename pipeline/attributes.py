@@ -26,6 +26,11 @@ class Attribute:
         wanted = text.strip().lower()
         return next((i for i, name in enumerate(self.classes) if name.lower() == wanted), MISSING)
 
+    def knows(self, codes: np.ndarray) -> bool:
+        """Whether all codes of an array are those of a class, or -1."""
+        codes = np.asarray(codes)
+        return bool(((codes >= MISSING) & (codes < len(self.classes))).all())
+
     def to_binary(self, codes: np.ndarray) -> np.ndarray:
         """Binary classes of an array of codes; -1 stays -1."""
         table = np.array([*self.binary, MISSING])

@@ -14,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.attributes import ATTRIBUTES, classes
 from pipeline.errors import UserError
 from pipeline.faces import PREPROCESSING, TEMPLATE
-from pipeline.tables import write_atomic, write_json
+from pipeline.tables import read_text, write_atomic, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LARGEST = 1 << 20  # bytes of a contract
 
 
 class Network(BaseModel):
@@ -92,7 +95,7 @@ def save_run(folder: str | Path, contract: Contract, state: dict[str, Tensor]) -
 def read_contract(path: Path) -> Contract:
     """Read and check what a trained run says of itself."""
     try:
-        contract = Contract.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        contract = Contract.model_validate(json.loads(read_text(path, most=LARGEST)))
     except (ValidationError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path} is not a contract of this version: train the run again") from error
     contract.check(path)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.files import check_regular
 from pipeline.tables import read_parquet
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ PREPROCESSING = {
     "frames": "mean-relative-1",
 }
 LOWEST, HIGHEST = -1.0, 3.0  # of mean-relative values
+CHANNELS = {"albedo": 1, "normal": 3, "depth": 1, "frame": 1}  # of frames, as many as a session has flashes
+INDEX_COLUMNS = {"session": str, "row": int}
 DEPTH_GAIN = 2.0  # depth over eye distance spans about +-0.5 on a face
 
 
@@ -49,31 +52,45 @@ class Faces:
     @cached_property
     def index(self) -> pd.DataFrame:
         """A row a session, sorted by session: ``row`` in the arrays (-1: no face), landmarks, score, reason."""
-        return read_parquet(self.folder / "index.parquet", made_by="crop", columns=("session", "row"))
+        return read_parquet(self.folder / "index.parquet", made_by="crop", columns=INDEX_COLUMNS, key="session")
 
     def array(self, modality: str) -> np.ndarray:
         """(N, H, W, C) float16, memory-mapped."""
         if modality not in MODALITIES:
             raise UserError(f"no modality `{modality}`; valid: {', '.join(MODALITIES)}")
-        return self._map(f"{modality}.npy")
+        array = self._map(f"{modality}.npy", dimensions=4, kinds="f")
+        if array.shape[:3] != (mask := self.mask()).shape:
+            self._refuse(f"{modality}.npy", f"{array.shape[:3]} beside {mask.shape} of mask.npy")
+        if array.shape[3] != CHANNELS.get(modality, array.shape[3]):
+            self._refuse(f"{modality}.npy", f"{array.shape[3]} channels")
+        return array
 
     def mask(self) -> np.ndarray:
         """(N, H, W) uint8, 1 on the face, memory-mapped."""
-        return self._map("mask.npy")
+        return self._map("mask.npy", dimensions=3, kinds="bu")
 
     def rows_for(self, sessions: Sequence[str]) -> np.ndarray:
         """Rows in the arrays of sessions by id; -1 where a session has no face."""
         rows = self.index.set_index("session")["row"]
         return rows.reindex(list(sessions)).fillna(-1).astype(int).to_numpy()
 
-    def _map(self, name: str) -> np.ndarray:
+    def _map(self, name: str, *, dimensions: int, kinds: str) -> np.ndarray:
         path = self.folder / name
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            check_regular(path)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise UserError(f"{path} is missing: run `psface crop` (or `dvc repro`) first") from None
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, EOFError) as error:
             raise UserError(f"{path} is not whole: run `psface crop` again") from error
+        if array.ndim != dimensions or array.dtype.kind not in kinds:
+            self._refuse(name, f"{array.ndim} dimensions of {array.dtype}")
+        if len(array) <= self.index["row"].max():
+            self._refuse(name, f"{len(array)} faces, and index.parquet names more")
+        return array
+
+    def _refuse(self, name: str, fault: str) -> NoReturn:
+        raise UserError(f"{self.folder / name} is not what `psface crop` writes ({fault}): run it again")
 
 
 def preprocess(array: np.ndarray, mask: np.ndarray, modality: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.contract import Contract, save_run
 from pipeline.errors import PsfaceError, UserError
+from pipeline.files import why_unwritable
 from pipeline.samples import Samples
 from pipeline.tables import write_atomic, write_csv, write_json
 from pipeline.verification import pair_scores, rates
@@ -134,7 +135,7 @@ class Checkpoint:
     def write(self, parts: dict[str, Any]) -> None:
         """Write the state: tensors, numbers and texts in lists and dictionaries."""
         start = time.monotonic()
-        write_atomic(self.path, lambda p: torch.save(parts, p))
+        write_atomic(self.path, lambda p: _save(parts, p))
         self._written = time.monotonic()
         self._wait = (self._written - start) / self.SHARE
 
@@ -144,6 +145,13 @@ class Checkpoint:
             return None
         parts: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         return parts
+
+
+def _save(parts: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(parts, path)
+    except RuntimeError as error:  # which is how it says that a disk is full
+        raise why_unwritable(path) from error
 
 
 class History:

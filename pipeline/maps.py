@@ -18,8 +18,6 @@ References: OpenEXR file layout, https://openexr.com/en/latest/OpenEXRFileLayout
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import numpy as np
 import OpenEXR
 
 from pipeline.errors import Rejected
+from pipeline.files import check_regular, why_unwritable
 from pipeline.images import exr_header, read_exr, silenced
 from pipeline.tables import write_atomic
 
@@ -124,7 +123,7 @@ def write_maps(path: str | Path, maps: Maps) -> None:
             with silenced():
                 OpenEXR.File(header, layers).write(str(beside))
         except RuntimeError as error:  # which is how the binding says that a disk is full or a folder read-only
-            raise _reason(beside) from error
+            raise why_unwritable(beside) from error
 
     write_atomic(path, write)
 
@@ -179,6 +178,7 @@ def read_attributes(path: str | Path) -> dict[str, str]:
 def _openexr(path: Path) -> Path:
     """The path, if an OpenEXR file begins there."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
             magic = file.read(4)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -200,17 +200,6 @@ def _check_values(path: Path, name: str, values: np.ndarray) -> None:
 
 def _attributes(header: dict[str, Any]) -> dict[str, str]:
     return {k.removeprefix(PREFIX): v for k, v in header.items() if k.startswith(PREFIX) and isinstance(v, str)}
-
-
-def _reason(place: Path) -> OSError:
-    """Why nothing can be written to a place: the system's own word, which OpenEXR does not hand on."""
-    try:
-        with place.open("ab") as file:
-            file.write(bytes(1 << 16))
-            file.flush()
-    except OSError as error:
-        return error
-    return OSError(errno.EIO, os.strerror(errno.EIO), str(place))
 
 
 def _half(values: np.ndarray) -> np.ndarray:

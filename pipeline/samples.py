@@ -17,7 +17,7 @@ from pipeline.tables import read_parquet
 
 HELD = 2**31  # bytes of faces held ready in memory; beyond that they are read and prepared batch by batch
 CHUNK = 256
-SPLIT_COLUMNS = ("session", "subject", "split", "keep", "weight")
+SPLIT_COLUMNS = {"session": str, "subject": str, "split": str, "keep": bool, "weight": float}
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ def read_samples(
     UserError
         None is left, or the tables do not belong together.
     """
-    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS)
+    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS, key="session")
     table = table[(table["split"] == split) & table["keep"].astype(bool)]
-    known = read_parquet(sessions, made_by="ingest", columns=("id", *attributes)).set_index("id")
+    columns = {"id": str, **dict.fromkeys(attributes, int)}
+    known = read_parquet(sessions, made_by="ingest", columns=columns, key="id").set_index("id")
+    for name in attributes:
+        if not ATTRIBUTES[name].knows(known[name].to_numpy()):
+            raise UserError(f"{sessions}: codes of {name} that stand for nothing: run `psface ingest` again")
     missing = table.loc[~table["session"].isin(known.index), "session"]
     if len(missing):
         raise UserError(f"{splits}: session {missing.iloc[0]} is not in {sessions}: run `psface balance` again")

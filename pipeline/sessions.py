@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.attributes import MISSING
+from pipeline.attributes import ATTRIBUTES, MISSING
 from pipeline.errors import UserError
 from pipeline.rig import Camera
 from pipeline.tables import read_parquet, write_parquet
@@ -98,6 +98,10 @@ class Session:
         return cls(**values)  # type: ignore[arg-type]
 
 
+KINDS = {"str": str, "int": int, "float": float}
+COLUMNS = {f.name: KINDS.get(str(f.type), object) for f in fields(Session)}
+
+
 def sessions_frame(sessions: Iterable[Session]) -> pd.DataFrame:
     """The sessions as a table, sorted by id; an empty list keeps its columns."""
     import pandas as pd  # here: a worker that is sent sessions needs no tables
@@ -119,8 +123,7 @@ def read_sessions(path: str | Path = "data/sessions.parquet") -> list[Session]:
     UserError
         There is no such file, it is not a table of sessions, or an id could lead out of the folder of the results.
     """
-    columns = [f.name for f in fields(Session)]
-    table = read_parquet(path, made_by="ingest", columns=columns)[columns]
+    table = read_parquet(path, made_by="ingest", columns=COLUMNS)[list(COLUMNS)]
     try:
         read = [Session.from_row(row) for row in table.sort_values("id").to_dict("records")]  # type: ignore[arg-type]
         fault = next((fault for session in read if (fault := _fault(session))), "")
@@ -140,6 +143,9 @@ def _fault(session: Session) -> str:
         return f"session `{session.id}` is not named <subject>/<session>"
     if not len(session.frames) == len(session.lights) == len(session.strengths):
         return f"session `{session.id}` has other than one light and one strength a frame"
+    for name, attribute in ATTRIBUTES.items():
+        if not attribute.knows(np.array(getattr(session, name))):
+            return f"session `{session.id}` has {getattr(session, name)} for its {name}, which stands for nothing"
     if session.positions is not None and not (
         session.positions.shape == session.lights.shape and np.isfinite(session.positions).all()
     ):

@@ -6,11 +6,12 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeline.errors import UserError
+from pipeline.files import check_regular
 
 if TYPE_CHECKING:  # pandas is imported where a table is read: most processes write small files alone
     import pandas as pd
@@ -50,11 +51,12 @@ def read_text(path: str | Path, *, most: int = 1 << 26, errors: str = "strict") 
     Raises
     ------
     OSError
-        It cannot be read, or is larger than ``most`` bytes.
+        It cannot be read, is larger than ``most`` bytes, or is a pipe or a device.
     UnicodeDecodeError
         It is not UTF-8.
     """
     path = Path(path)
+    check_regular(path)
     if path.stat().st_size > most:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
     return path.read_text(encoding="utf-8-sig", errors=errors)
@@ -80,24 +82,53 @@ def write_parquet(path: str | Path, table: pd.DataFrame) -> Path:
     return write_atomic(path, lambda p: table.to_parquet(p, index=False, compression="zstd"))
 
 
-def read_parquet(path: str | Path, *, made_by: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table, or say which stage makes it; one that lacks any of ``columns`` is some other table."""
+Columns: TypeAlias = Mapping[str, type]  # what each holds: str, int, float (whole numbers too), bool; object for any
+NOTHING: Columns = {}
+HOLDS = {str: "text", int: "whole numbers", float: "numbers", bool: "true or false"}
+
+
+def read_parquet(path: str | Path, *, made_by: str, columns: Columns = NOTHING, key: str = "") -> pd.DataFrame:
+    """Read a table, or say which stage makes it.
+
+    One that lacks any of ``columns``, or holds something else in it, is some other table; so is one of which two rows
+    have one ``key``.
+    """
     import pandas as pd
 
-    table = _read(path, pd.read_parquet, made_by)
+    return _checked(path, _read(path, pd.read_parquet, made_by), made_by, columns, key)
+
+
+def read_csv(path: str | Path, *, made_by: str, columns: Columns = NOTHING, **options: Any) -> pd.DataFrame:
+    """Read a CSV, as `read_parquet` does; ``options`` are those of pandas."""
+    import pandas as pd
+
+    return _checked(path, _read(path, lambda p: pd.read_csv(p, **options), made_by), made_by, columns, "")
+
+
+def _checked(path: str | Path, table: pd.DataFrame, made_by: str, columns: Columns, key: str) -> pd.DataFrame:
     missing = [name for name in columns if name not in table.columns]
+    other = [name for name, kind in columns.items() if name in table.columns and not _holds(table[name], kind)]
+    fault = ""
     if missing:
-        raise UserError(
-            f"{path} is not the table that `psface {made_by}` writes: it has no column {', '.join(missing)}"
-        )
+        fault = f"it has no column {', '.join(missing)}"
+    elif other:
+        fault = f"its column {other[0]} must hold {HOLDS[columns[other[0]]]}"
+    elif key and table[key].duplicated().any():
+        fault = f"two rows have the {key} {table[key][table[key].duplicated()].iloc[0]}"
+    if fault:
+        raise UserError(f"{path} is not the table that `psface {made_by}` writes: {fault}: run it again")
     return table
 
 
-def read_csv(path: str | Path, *, made_by: str, **options: Any) -> pd.DataFrame:
-    """Read a CSV, or say which stage makes it."""
-    import pandas as pd
+def _holds(values: pd.Series, kind: type) -> bool:
+    from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-    return _read(path, lambda p: pd.read_csv(p, **options), made_by)
+    if kind is object or values.empty:
+        return True
+    if kind is str:
+        return all(isinstance(value, str) for value in values)
+    test = {int: is_integer_dtype, float: is_numeric_dtype, bool: is_bool_dtype}[kind]
+    return bool(test(values.dtype)) and not (kind is float and is_bool_dtype(values.dtype))
 
 
 def _read(path: str | Path, read: Callable[[Path], pd.DataFrame], made_by: str) -> pd.DataFrame:
@@ -105,6 +136,7 @@ def _read(path: str | Path, read: Callable[[Path], pd.DataFrame], made_by: str) 
     if not path.exists():
         raise UserError(f"{path} is missing: run `psface {made_by}` (or `dvc repro`) first")
     try:
+        check_regular(path)
         return read(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -22,6 +22,7 @@ from ruamel.yaml.events import (
 )
 
 from pipeline.errors import UserError
+from pipeline.files import check_regular
 
 LARGEST = 1_000_000  # bytes
 DEEPEST = 40  # lists and maps in each other
@@ -39,6 +40,7 @@ def read_yaml(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
+        check_regular(path)
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path} has {path.stat().st_size} bytes, more than a file of parameters can need")
         text = path.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.attributes import ATTRIBUTES
 from pipeline.errors import UserError
+from pipeline.faces import INDEX_COLUMNS
 from pipeline.params import Balance, section
 from pipeline.progress import wrote
 from pipeline.sessions import read_sessions, sessions_frame
@@ -20,6 +21,7 @@ from stages.balance.program import Problem
 from stages.balance.splits import roles, split_subjects
 from stages.balance.summary import before_after, cost, draw_before_after
 
+CODE = ("stages.balance", "pipeline.attributes")
 COLUMNS = ["session", "subject", "split", "keep", "weight", "role"]
 
 
@@ -74,7 +76,7 @@ def usable(sessions: str, faces: str) -> pd.DataFrame:
         No session has a face.
     """
     table = sessions_frame(read_sessions(sessions)).drop(columns="session").rename(columns={"id": "session"})
-    index = read_parquet(faces, made_by="crop", columns=("session", "row"))
+    index = read_parquet(faces, made_by="crop", columns=INDEX_COLUMNS, key="session")
     table = table[table["session"].isin(index.loc[index["row"] >= 0, "session"])]
     if table.empty:
         raise UserError(f"{faces}: no session of {sessions} has a face; see its column reason")

@@ -16,7 +16,15 @@ from pipeline.work import StageWork, key_of, source, stamps_of
 from stages.crop.contact import contact_sheet
 from stages.crop.packing import pack_faces
 
-CODE = ("stages.crop", "models.mtcnn", "pipeline.geometry", "pipeline.images")
+CODE = (
+    "stages.crop",
+    "models.mtcnn",
+    "pipeline.faces",
+    "pipeline.geometry",
+    "pipeline.images",
+    "pipeline.lights",
+    "pipeline.maps",
+)
 
 
 @click.command("crop")

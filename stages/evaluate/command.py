@@ -22,6 +22,15 @@ from stages.evaluate.scoring import Recognition, recognise, recognition_counts, 
 if TYPE_CHECKING:
     from stages.evaluate.inputs import EvaluationSet
 
+CODE = (
+    "stages.evaluate",
+    "models",
+    "pipeline.attributes",
+    "pipeline.contract",
+    "pipeline.faces",
+    "pipeline.samples",
+    "pipeline.verification",
+)
 PATH = click.Path(path_type=Path)
 
 

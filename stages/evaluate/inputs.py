@@ -47,7 +47,7 @@ def read_evaluation_set(contract: Contract, *, faces: Path, sessions: Path, spli
         Where there are no test sessions, a test subject is also in another split, or the faces are not what the run was
         trained on.
     """
-    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS)
+    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS, key="session")
     tested = table["split"] == "test"
     if not tested.any():
         raise UserError(f"{splits}: no session is in the test split: raise `balance.test`")
@@ -65,7 +65,7 @@ def read_evaluation_set(contract: Contract, *, faces: Path, sessions: Path, spli
         attributes=list(ATTRIBUTES),
         vocabulary=contract.vocabulary,
     )
-    rigs = read_parquet(sessions, made_by="ingest", columns=("id", "rig")).set_index("id")["rig"]
+    rigs = read_parquet(sessions, made_by="ingest", columns={"id": str, "rig": object}).set_index("id")["rig"]
     return EvaluationSet(
         samples=samples,
         rigs=rigs.loc[samples.session].to_numpy(dtype=str),

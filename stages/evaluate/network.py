@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models import create_model
+from models import restore_model
 from models.embedding import embed
 from pipeline.contract import Contract, load_run
 from pipeline.errors import UserError
@@ -28,24 +27,11 @@ def load_network(folder: Path) -> tuple[Contract, torch.nn.Module]:
     """
     contract, state = load_run(folder)
     try:
-        # shapes alone, "meta": no memory is taken for sizes that the weights do not have
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own words on layers of no width, which the weights do not have
-            network = create_model(contract.network.name, **contract.network.kwargs)
-            _check_types(network.state_dict(), state)
-        network.load_state_dict(state, assign=True)
-    except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AttributeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
+        return contract, restore_model(contract.network.name, state, **contract.network.kwargs)
+    except (ValueError, TypeError) as error:  # TypeError: an argument named `state`
         raise UserError(
-            f"{folder}: its weights do not fit the network of this version ({reason}): retrain it"
+            f"{folder}: its weights do not fit the network of this version ({error}): retrain it"
         ) from error
-    return contract, network
-
-
-def _check_types(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    for name, tensor in state.items():
-        if name in expected and (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
-            raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, {tuple(expected[name].shape)} expected")
 
 
 def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import Fusion, create_model
+from models import Fusion, create_model, restore_model
 from models.embedding import merge_views
 from models.focal import class_constants
 from models.fusion import FusionLayer
@@ -88,6 +88,7 @@ class Fuser:
         scratch: Path,
     ) -> None:
         check_samples(train, validation)
+        check_weights(runs)
         self.name, self.params, self.train, self.validation, self.stores = name, params, train, validation, stores
         self.scratch, self.checkpoint = scratch, Checkpoint(scratch / "last.pt")
         self.contract = contract_of(name, {modality: contract for modality, (contract, _) in runs.items()}, stores[0])
@@ -307,6 +308,17 @@ class Fuser:
 
 def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+
+def check_weights(runs: Mapping[Any, Run]) -> None:
+    """Refuse weights that are not of the network that their contract names, before memory is taken for either."""
+    for modality, (contract, state) in runs.items():
+        try:
+            restore_model(contract.network.name, state, **contract.network.kwargs)
+        except (ValueError, TypeError) as error:  # TypeError: an argument named `state`
+            raise UserError(
+                f"the run of {modality}: its weights do not fit the network of its contract ({error}): train it again"
+            ) from error
 
 
 def contract_of(name: str, contracts: Mapping[str, Contract], store: FaceStore) -> Contract:

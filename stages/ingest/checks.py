@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.attributes import ATTRIBUTES, MISSING
 from pipeline.errors import Rejected
+from pipeline.files import strange
 from pipeline.images import frame_size
 from pipeline.params import Ingest
 from pipeline.sessions import Session
@@ -49,6 +50,8 @@ def check_filters(session: Session, params: Ingest) -> None:
 def _size(path: str) -> tuple[int, int]:
     """(height, width) of a frame; an error names the file alone, since the session is known."""
     file = Path(path)
+    if what := strange(file):
+        raise Rejected(f"{file.name} is {what}, not a file; put the frame there")
     if not file.is_file():
         raise Rejected(f"missing frame {file.name}")
     if file.stat().st_size == 0:

@@ -12,7 +12,7 @@ import click
 import pandas as pd
 
 from pipeline.errors import Rejected, UserError, one_line
-from pipeline.images import SUFFIXES
+from pipeline.images import SUFFIXES, read_frame
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Ingest, section
@@ -21,8 +21,19 @@ from pipeline.sessions import Session, write_sessions
 from pipeline.tables import write_csv
 from pipeline.work import alone
 from stages.ingest.checks import check_session
+from stages.ingest.oddities import note, oddities
 from stages.ingest.readers import Note, Refusal, find_reader
 
+CODE = (
+    "stages.ingest",
+    "pipeline.attributes",
+    "pipeline.images",
+    "pipeline.lights",
+    "pipeline.maps",
+    "pipeline.rig",
+    "pipeline.sessions",
+)
+FLOATING = (".exr", ".tif", ".tiff")
 LEADING_FILE = re.compile(r"^[^:;(]+\.\w+: ")
 FRAME_NAME = re.compile(rf"\S+({'|'.join(map(re.escape, SUFFIXES))})\b|\bim\d+\b", re.IGNORECASE)
 FOLDERS = re.compile(r"\S+/(?=\S+\.(csv|m)\b)")
@@ -43,8 +54,8 @@ def command(params_path: str, out: str, rejected: str, jobs: Jobs) -> None:
     """
     params = section(params_path, "ingest", Ingest)
     sessions, refusals, notes = ingest(params, jobs=jobs)
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
+    for text in notes:
+        click.echo(f"note: {text}", err=True)
     write_csv(
         rejected, pd.DataFrame([(r.id, "ingest", r.reason) for r in refusals], columns=["session", "stage", "reason"])
     )
@@ -99,7 +110,18 @@ def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal],
     )
     if dropped:
         notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
+    notes += [*note(params.root, oddities(root)), *_look(sessions)]
     return sessions, sorted(Refusal(one_line(r.id), one_line(r.reason)) for r in refusals), notes
+
+
+def _look(sessions: list[Session]) -> list[str]:
+    """What is wrong with the pixels of the first frame that may be floating-point, whose scale no header tells."""
+    frame = next((f for s in sessions for f in s.frames if f.lower().endswith(FLOATING)), None)
+    try:
+        _ = None if frame is None else read_frame(frame)
+    except Rejected as reason:
+        return [f"{reason}; `psface reconstruct` sets aside the sessions of such frames"]
+    return []
 
 
 def workspace_path(root: str) -> Path:

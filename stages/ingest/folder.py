@@ -22,6 +22,7 @@ import numpy as np
 
 from pipeline.attributes import ATTRIBUTES, MISSING
 from pipeline.errors import Rejected, UserError, one_line
+from pipeline.files import strange
 from pipeline.images import SUFFIXES
 from pipeline.lights import LightTable, check_lights, read_lights_csv
 from pipeline.params import Ingest
@@ -151,6 +152,8 @@ def _by_table(place: Path, table: LightTable, folder: Path) -> Lit:
             f"the folder has {_some(names)}"
         )
     for frame in frames:
+        if what := strange(frame):
+            raise Rejected(f"{frame.name} is {what}, not a file; put the frame there")
         if not frame.is_file():
             raise Rejected(f"missing frame {frame.name} (named in {place / LIGHTS})")
     if len(set(frames)) < len(frames):

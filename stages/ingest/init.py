@@ -60,8 +60,8 @@ def command(folder: str, path: str, source: str | None, trained: str | None) -> 
     except BaseException:
         clear(place, remove=not existed)
         raise
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
+    for text in (*found.notes, *notes):
+        click.echo(f"note: {text}", err=True)
     guessed = f" (guessed: {found.guess})" if found.guess else ""
     wrote(place, note=f"{len(found.sessions)} sessions, source {found.source}{guessed}; next: cd {place} && dvc repro")
 
@@ -118,6 +118,7 @@ def make(place: Path, found: Inspection, trained: Trained | None, notes: list[st
     """Write the workspace's files, link the frames and set up DVC."""
     from pipeline.tables import write_text
     from stages.ingest.init_files import FACE_SIZE, RUNS, Choices, render
+    from stages.ingest.oddities import ignored, oddities
 
     repository = next((p for p in (place.resolve(), *place.resolve().parents) if (p / ".git").exists()), None)
     choices = Choices(
@@ -132,6 +133,7 @@ def make(place: Path, found: Inspection, trained: Trained | None, notes: list[st
         size=trained.size if trained else FACE_SIZE,
         notes=notes,
         git=repository is not None,
+        ignored=ignored(FRAMES, oddities(found.root)),
     )
     for name, text in render(choices).items():
         write_text(place / name, text)

@@ -2,46 +2,32 @@
 
 The repository's dvc.yaml names source files as dependencies. A workspace elsewhere cannot: their path is another on
 every machine, and an installed psface has no repository. Its dvc.yaml runs this command first, always, and its stages
-depend on their key of the small file that it writes: another version of psface re-runs the stages whose code changed.
+depend on their key of the small file that it writes: another version of psface re-runs the stages whose code, or whose
+defaults in params.yaml, changed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
+from pipeline.cli import STAGES
+from pipeline.params import Balance, Crop, Evaluate, Fuse, Ingest, Reconstruct, Report, Train
 from pipeline.progress import wrote
 from pipeline.tables import write_text
 
-# the code that dvc.yaml of the repository names for each stage
-CODE = {
-    "ingest": (
-        "stages.ingest", "pipeline.attributes", "pipeline.images", "pipeline.lights", "pipeline.maps",
-        "pipeline.sessions",
-    ),
-    "reconstruct": ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps"),
-    "crop": (
-        "stages.crop", "models.mtcnn", "pipeline.faces", "pipeline.geometry", "pipeline.images", "pipeline.lights",
-        "pipeline.maps",
-    ),
-    "balance": ("stages.balance", "pipeline.attributes"),
-    "train": (
-        "stages.train", "models", "pipeline.attributes", "pipeline.augment", "pipeline.contract", "pipeline.faces",
-        "pipeline.fitting", "pipeline.samples", "pipeline.verification",
-    ),
-    "fuse": (
-        "stages.fuse", "models", "pipeline.attributes", "pipeline.augment", "pipeline.contract", "pipeline.faces",
-        "pipeline.fitting", "pipeline.samples", "pipeline.verification",
-    ),
-    "evaluate": (
-        "stages.evaluate", "models", "pipeline.attributes", "pipeline.contract", "pipeline.faces", "pipeline.samples",
-        "pipeline.verification",
-    ),
-    "report": ("stages.report", "pipeline.images", "pipeline.maps", "pipeline.verification"),
+SECTIONS: dict[str, type[BaseModel]] = {
+    "ingest": Ingest, "reconstruct": Reconstruct, "crop": Crop, "balance": Balance, "train": Train, "fuse": Fuse,
+    "evaluate": Evaluate, "report": Report,
 }  # fmt: skip
 
 
@@ -53,14 +39,39 @@ def command(out: str) -> None:
     `dvc repro` runs it in the workspaces that `psface init` makes; the same code gives the same file on every machine.
     """
     header = "# Written by `psface code`: the code of psface that each stage ran with, as a hash.\n"
-    write_text(out, header + yaml.safe_dump({stage: code_of(*names) for stage, names in CODE.items()}, sort_keys=False))
+    hashes = {stage: code_of(*names, defaults_of(stage)) for stage, names in code_by_stage().items()}
+    write_text(out, header + yaml.safe_dump(hashes, sort_keys=False))
     wrote(out)
 
 
-def code_of(*names: str) -> str:
-    """A hash of modules and packages by their dotted names: of their files' names below them and content."""
+def code_by_stage() -> dict[str, tuple[str, ...]]:
+    """The modules and packages that each stage's results come from, as its command lists them (`CODE`)."""
+    modules = {stage: place for stage, (place, _) in STAGES.items() if stage != "simulate"}
+    return {stage: importlib.import_module(place).CODE for stage, place in modules.items()}
+
+
+def defaults_of(stage: str) -> dict[str, Any]:
+    """What the keys mean that a params.yaml does not name: the default of each key of a stage's section.
+
+    A changed default changes results, and a workspace's params.yaml names few keys.
+    """
+    return _defaults(SECTIONS[stage])
+
+
+def _defaults(schema: type[BaseModel]) -> dict[str, Any]:
+    return {
+        name: to_jsonable_python(None if field.is_required() else field.get_default(call_default_factory=True))
+        for name, field in schema.model_fields.items()
+    }
+
+
+def code_of(*parts: str | dict[str, Any]) -> str:
+    """A hash of modules and packages by their dotted names (of their files' names and content), and of values."""
     digest = hashlib.sha256()
-    for name in names:
+    for name in parts:
+        if isinstance(name, dict):
+            digest.update(json.dumps(name, sort_keys=True).encode())
+            continue
         for label, path in _files(name):
             digest.update(f"{label}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())

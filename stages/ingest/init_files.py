@@ -61,6 +61,8 @@ class Choices:
         What is missing, without full stops.
     git : bool
         Whether the workspace lies in a git repository.
+    ignored : str
+        Lines for `.dvcignore`: what DVC must not read of the data set.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Choices:
     runs: Sequence[str] = RUNS
     notes: Sequence[str] = field(default_factory=tuple)
     git: bool = True
+    ignored: str = ""
 
 
 def render(choices: Choices) -> dict[str, str]:
@@ -97,4 +100,4 @@ def render(choices: Choices) -> dict[str, str]:
         "validation": 0.2 if choices.subjects < FEW_SUBJECTS else 0.12,
     }
     files = {name: environment.get_template(f"{name}.j2").render(values) for name in TEMPLATES}
-    return {**files, ".gitignore": IGNORED, ".dvcignore": DVC_IGNORED}
+    return {**files, ".gitignore": IGNORED, ".dvcignore": DVC_IGNORED + choices.ignored}

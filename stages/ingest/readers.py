@@ -19,6 +19,7 @@ from pipeline.errors import Rejected, UserError, nearest
 from pipeline.lights import to_angles
 from pipeline.params import Ingest
 from pipeline.sessions import Session
+from stages.ingest.oddities import leads_back
 
 MODULES = ("photoface", "yaleb", "folder")
 RIG_STEP = 5.0  # degrees: lights that agree within it count as the same rig
@@ -88,8 +89,8 @@ def unknown_lights(count: int) -> np.ndarray:
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in a folder, by name; hidden ones are left out."""
-    return [path for path in visible(root) if path.is_dir()]
+    """The folders in a folder, by name; hidden ones and links that lead back are left out."""
+    return [path for path in visible(root) if path.is_dir() and not leads_back(path)]
 
 
 def visible(folder: Path) -> list[Path]:

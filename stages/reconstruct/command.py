@@ -24,7 +24,9 @@ from stages.reconstruct.session import reconstruct
 if TYPE_CHECKING:
     import pandas as pd
 
-CODE = ("stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig")
+CODE = (
+    "stages.reconstruct", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig", "pipeline.shading",
+)  # fmt: skip
 NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
 
 

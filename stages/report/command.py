@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.params import Report, section
 from pipeline.progress import wrote
 from pipeline.sessions import Session, read_sessions
-from pipeline.tables import read_csv, write_json, write_text
+from pipeline.tables import Columns, read_csv, read_text, write_json, write_text
 from pipeline.work import alone
 from stages.report.comparison import compare, lines
 from stages.report.failures import read_losses, read_quality
@@ -21,7 +21,12 @@ from stages.report.page import Content, render
 from stages.report.runs import Run, read_runs
 from stages.report.samples import draw_samples
 
+CODE = ("stages.report", "pipeline.images", "pipeline.maps", "pipeline.verification")
 PATH = click.Path(path_type=Path)
+NUMBERS = ("before", "after", "before_share", "after_share", "validation", "test")
+CLASSES = {"attribute": str, "class": str, **dict.fromkeys(NUMBERS, float)}
+KEPT = ("sessions", "subjects", "sessions_random", "subjects_random", "of_sessions", "of_subjects")
+COSTS = dict.fromkeys(("minimum_share", *KEPT), float)
 
 
 @click.command()
@@ -44,11 +49,11 @@ def command(runs: Path, trained: Path | None, data: Path, pipeline: Path, output
         comparison=comparison,
         graph=draw_graph(read_stages(pipeline)) if pipeline.is_file() else None,
         samples=draw_samples(sessions, data / "maps", examples=settings.examples, seed=settings.seed),
-        balance=_table(data / "balance" / "before_after.csv"),
-        costs=_table(data / "balance" / "cost.csv"),
+        balance=_table(data / "balance" / "before_after.csv", CLASSES),
+        costs=_table(data / "balance" / "cost.csv", COSTS),
         losses=read_losses(data / "rejected.csv", data / "quality.parquet", data / "faces" / "index.parquet"),
         quality=read_quality(data / "quality.parquet"),
-        params=params.read_text(encoding="utf-8"),
+        params=read_text(params),
         cards=_cards(found, sessions, comparison),
     )
     write_text(output / "index.html", render(content))
@@ -58,8 +63,8 @@ def command(runs: Path, trained: Path | None, data: Path, pipeline: Path, output
     wrote(output / "index.html", output / "comparison.json", note=f"{len(found)} runs")
 
 
-def _table(path: Path) -> pd.DataFrame | None:
-    return read_csv(path, made_by="balance") if path.is_file() else None
+def _table(path: Path, columns: Columns) -> pd.DataFrame | None:
+    return read_csv(path, made_by="balance", columns=columns) if path.is_file() else None
 
 
 def _cards(runs: Sequence[Run], sessions: Sequence[Session], comparison: dict[str, Any]) -> list[tuple[str, str]]:

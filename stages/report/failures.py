@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.faces import INDEX_COLUMNS
 from pipeline.tables import read_csv, read_parquet
 
 MOST = 60
+QUALITY = {"session": str, "rejected": object}
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,22 @@ def read_losses(rejected: Path, quality: Path, index: Path) -> list[Losses]:
     """Losses by stage, then what was kept with a note; a table that is not there has none."""
     found = []
     if rejected.is_file():
-        table = read_csv(rejected, made_by="ingest", dtype=str, keep_default_na=False)
+        table = read_csv(
+            rejected,
+            made_by="ingest",
+            dtype=str,
+            keep_default_na=False,
+            columns=dict.fromkeys(("session", "stage", "reason"), str),
+        )
         found += [_losses(str(stage), "lost", None, part) for stage, part in table.groupby("stage", sort=True)]
     if quality.is_file():
-        table = read_parquet(quality, made_by="reconstruct")
+        table = read_parquet(quality, made_by="reconstruct", columns=QUALITY)
         lost = table[table["rejected"].fillna("") != ""]
         found.append(_losses("reconstruct", "lost", len(table), lost.rename(columns={"rejected": "reason"})))
         noted = table[table["notes"].fillna("") != ""] if "notes" in table else table[:0].assign(notes="")
         found.append(_losses("reconstruct", "noted", len(table), noted.rename(columns={"notes": "reason"})))
     if index.is_file():
-        table = read_parquet(index, made_by="crop")
+        table = read_parquet(index, made_by="crop", columns={**INDEX_COLUMNS, "reason": object})
         found.append(_losses("crop", "lost", len(table), table[table["row"] < 0]))
         several = table[(table["row"] >= 0) & (table["n_faces"] > 1)] if "n_faces" in table else table[:0]
         found.append(
@@ -61,7 +69,7 @@ def read_quality(quality: Path) -> list[Quality]:
     """Quantiles of each number of quality.parquet, over the sessions that were not rejected."""
     if not quality.is_file():
         return []
-    table = read_parquet(quality, made_by="reconstruct")
+    table = read_parquet(quality, made_by="reconstruct", columns=QUALITY)
     kept = table[table["rejected"].fillna("") == ""].select_dtypes("number")
     quantiles = kept.quantile([0.05, 0.5, 0.95]).T.dropna()
     return [

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markupsafe import Markup, escape
+
+from pipeline.errors import UserError
+from pipeline.yamlfile import read_yaml
 
 WIDTH, HEIGHT, GAP, ROW = 118, 56, 22, 80
 
@@ -25,8 +27,11 @@ class Stage:
 
 def read_stages(path: Path) -> list[Stage]:
     """The stages of a dvc.yaml in their order; a `matrix` or `foreach` is one stage with several items."""
-    pipeline = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [_stage(name, spec, path.parent) for name, spec in pipeline.get("stages", {}).items()]
+    pipeline = read_yaml(path)
+    try:
+        return [_stage(name, spec, path.parent) for name, spec in pipeline.get("stages", {}).items()]
+    except (AttributeError, TypeError, LookupError) as error:
+        raise UserError(f"{path} has no stages as DVC writes them: see what `dvc dag` says") from error
 
 
 def edges(stages: list[Stage]) -> list[tuple[str, str]]:
@@ -83,7 +88,7 @@ def _foreach(over: Any, folder: Path) -> int:
     """Entries of a `foreach`, which may name a section of params.yaml."""
     if isinstance(over, list | dict):
         return len(over)
-    values: Any = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    values: Any = read_yaml(folder / "params.yaml")
     for key in str(over).removeprefix("${").removesuffix("}").split("."):
         values = values[key]
     return len(values)

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import PsfaceError, UserError
 from pipeline.faces import MODALITIES
+from pipeline.files import check_regular
+from pipeline.tables import read_csv, read_text
 from pipeline.verification import PairScores, pair_scores
+from stages.report.metrics import Metrics, Validation
+
+ROC = dict.fromkeys(("fmr", "tmr", "raw_pixels"), float)
+CMC = dict.fromkeys(("rank", "rate"), float)
+HISTORY = dict.fromkeys(("epoch", "validation_auc"), float)
 
 
 @dataclass(frozen=True)
@@ -51,24 +60,28 @@ class Run:
     def history(self) -> pd.DataFrame | None:
         """A row an epoch of its training, if that is at hand."""
         path = self.trained / "history.csv"
-        return pd.read_csv(path) if path.is_file() else None
+        return read_csv(path, made_by=f"train {self.name}", columns=HISTORY) if path.is_file() else None
 
     @cached_property
     def validation_auc(self) -> float | None:
         """AUC on the validation subjects of the state that training kept."""
         path = self.trained / "validation.json"
-        return float(read_json(path)["auc"]) if path.is_file() else None
+        return float(read_json(path, Validation)["auc"]) if path.is_file() else None
 
     @cached_property
     def embeddings(self) -> dict[str, np.ndarray]:
         """``session``, ``subject``, ``rig`` (N,) and ``embedding`` (N, D)."""
+        path = self.results / "embeddings.npz"
         try:
-            with np.load(self.results / "embeddings.npz", allow_pickle=False) as saved:
-                return {name: saved[name] for name in saved.files}
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{self.results}/embeddings.npz cannot be read: run `psface evaluate {self.name}`"
-            ) from error
+            check_regular(path)
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                found = {name: saved[name] for name in ("session", "subject", "rig", "embedding")}
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError) as error:
+            raise UserError(f"{path} cannot be read: run `psface evaluate {self.name}` again") from error
+        vectors = found["embedding"]
+        if vectors.ndim != 2 or vectors.dtype.kind != "f" or len({len(values) for values in found.values()}) > 1:
+            raise UserError(f"{path} is not whole: run `psface evaluate {self.name}` again")
+        return found
 
     def scores(self, sessions: np.ndarray) -> PairScores:
         """Scores of all pairs of the sessions, which must be among its own."""
@@ -100,25 +113,29 @@ def read_runs(folder: Path, trained: Path) -> list[Run]:
 
 def _read_run(results: Path, trained: Path) -> Run:
     name = results.parent.name
-    metrics = read_json(results / "metrics.json")
-    try:
-        return Run(
-            name=name,
-            modalities=tuple(metrics["run"]["modalities"].split("+")),
-            metrics=metrics,
-            roc=pd.read_csv(results / "roc.csv"),
-            cmc=pd.read_csv(results / "cmc.csv"),
-            results=results,
-            trained=trained / name / "train",
-        )
-    except (KeyError, OSError, ValueError) as error:
-        raise UserError(f"{results} is not whole: run `psface evaluate {name}` again") from error
+    metrics = read_json(results / "metrics.json", Metrics)
+    made_by = f"evaluate {name}"
+    return Run(
+        name=name,
+        modalities=tuple(metrics["run"]["modalities"].split("+")),
+        metrics=metrics,
+        roc=read_csv(results / "roc.csv", made_by=made_by, columns=ROC),
+        cmc=read_csv(results / "cmc.csv", made_by=made_by, columns=CMC),
+        results=results,
+        trained=trained / name / "train",
+    )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file, or one line that says which is broken."""
+def read_json(path: Path, schema: type[BaseModel]) -> dict[str, Any]:
+    """A JSON file that fits a schema, or one line that says which is broken."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content: dict[str, Any] = json.loads(read_text(path))
+        schema.model_validate(content)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+        raise PsfaceError(f"{path} is not whole ({where}): run the stage that writes it again") from error
+    except (ValueError, RecursionError) as error:
         raise PsfaceError(f"{path} is not JSON: run the stage that writes it again") from error
+    except OSError as error:
+        raise PsfaceError(f"{path} cannot be read ({error.strerror}): run the stage that writes it again") from error
     return content

@@ -15,6 +15,7 @@ CODE = (
     "stages.train",
     "pipeline.attributes",
     "pipeline.augment",
+    "pipeline.contract",
     "pipeline.faces",
     "pipeline.fitting",
     "pipeline.samples",

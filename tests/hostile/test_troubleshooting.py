@@ -32,7 +32,7 @@ def holds(message: str, quoted: str) -> bool:
 
 
 def test_every_quoted_message_exists(repository: Path) -> None:
-    files = [*(repository / "pipeline").glob("*.py"), *(repository / "stages").rglob("*.py")]
+    files = [*(repository / "pipeline").rglob("*.py"), *(repository / "stages").rglob("*.py")]
     messages = [message for path in files for message in texts(path.read_text(encoding="utf-8"))]
     system = [os.strerror(number) for number in (errno.ENOSPC, errno.EROFS, errno.EACCES)]
     messages += [f"{reason}{message.removeprefix(f'psface: {GAP}')}" for reason in system for message in messages

@@ -198,6 +198,7 @@ def test_training_redraws_the_photograph_of_frame(tmp_path: Path, rng: np.random
     np.save(tmp_path / "frames.npy", frames)
     np.save(tmp_path / "frame.npy", frames[..., :1])
     np.save(tmp_path / "mask.npy", np.ones((3, 8, 8), np.uint8))
+    write_parquet(tmp_path / "index.parquet", pd.DataFrame({"session": ["a", "b", "c"], "row": [0, 1, 2]}))
     faces, rows = Faces(tmp_path), np.arange(3)
     mask = np.ones((3, 8, 8), np.uint8)
     each = np.stack([preprocess(frames[..., i : i + 1], mask, "frame")[:, 0] for i in range(4)], axis=1)

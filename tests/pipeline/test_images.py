@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Rejected, UserError
-from pipeline.images import MAX_PIXELS, _claimed_size, frame_size, read_frame, silenced, stretched, write_picture
+from pipeline.images import MAX_PIXELS, decode, frame_size, read_frame, silenced, stretched, write_picture
+from pipeline.images.headers import claimed_size
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_sizes_come_from_the_header_alone(workspace: Path, ramp: np.ndarray, suf
     image = np.rint(ramp * 255).astype(np.uint8)
     cv2.imwrite(f"x.{suffix}", image)
     with Path(f"x.{suffix}").open("rb") as file:
-        assert _claimed_size(file) == (12, 20)
+        assert claimed_size(file) == (12, 20)
 
 
 def test_too_many_pixels_are_refused_by_the_header(workspace: Path, ramp: np.ndarray) -> None:
@@ -100,6 +103,114 @@ def test_too_many_pixels_are_refused_by_the_header(workspace: Path, ramp: np.nda
     for read in (read_frame, frame_size):
         with pytest.raises(Rejected, match=r"x\.bmp: 33554432 x 2 pixels, more than the 33\.6 million"):
             read("x.bmp")
+
+
+def encoded(image: np.ndarray, suffix: str, *flags: int) -> bytes:
+    return cv2.imencode(suffix, image, flags)[1].tobytes()
+
+
+LEVELS = np.random.default_rng(3).integers(0, 256, (37, 53), dtype=np.uint8)
+COLOUR = np.random.default_rng(4).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+WHOLE = {
+    "grey.bmp": encoded(LEVELS, ".bmp"),
+    "colour.bmp": encoded(COLOUR, ".bmp"),
+    "grey.pgm": encoded(LEVELS, ".pgm"),
+    "deep.pgm": encoded(LEVELS * np.uint16(257), ".pgm"),
+    "colour.pgm": encoded(COLOUR, ".ppm"),
+    "bits.pgm": encoded(LEVELS, ".pbm"),
+    "text.pgm": encoded(LEVELS, ".pgm", cv2.IMWRITE_PXM_BINARY, 0) + b"\n",
+    "grey.png": encoded(LEVELS, ".png"),
+    "deep.png": encoded(COLOUR * np.uint16(257), ".png"),
+    "plain.tif": encoded(LEVELS, ".tif", cv2.IMWRITE_TIFF_COMPRESSION, 1),
+    "packed.tif": encoded(COLOUR, ".tif", cv2.IMWRITE_TIFF_COMPRESSION, 5),
+    "float.tif": encoded(LEVELS / np.float32(255), ".tif"),
+    "grey.jpg": encoded(LEVELS, ".jpg"),
+    "colour.jpg": encoded(COLOUR, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    "restarts.jpg": encoded(COLOUR, ".jpg", cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_picture_cut_short_anywhere_is_refused_by_header_and_by_decoder(workspace: Path, name: str) -> None:
+    """Header readers passed all of these, and decoders fill what is lost of a JPEG with grey."""
+    data, path = WHOLE[name], Path(name)
+    path.write_bytes(data)
+    assert frame_size(path) == (37, 53)
+    assert read_frame(path).shape == (37, 53)
+    spare = 4 if name.startswith("text") else 0  # the last value may be a digit shorter, and still be a value
+    cuts = [*range(1, 40), *range(40, len(data) - 40, 97), *range(len(data) - 40, len(data) - spare)]
+    for length in cuts:
+        path.write_bytes(data[:length])
+        for read in (frame_size, read_frame, lambda p: decode(p, cv2.IMREAD_GRAYSCALE)):
+            with pytest.raises(
+                Rejected, match=rf"^{name}: (cut short: .*; copy it again|not an image that can be read)$"
+            ):
+                read(path)
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if "tif" not in name])  # whose directory stands at its end
+def test_what_is_lost_is_said(workspace: Path, name: str) -> None:
+    Path(name).write_bytes(WHOLE[name][:-60])
+    with pytest.raises(Rejected, match=r"cut short: .*; copy it again"):
+        frame_size(name)
+
+
+def test_other_writers_pictures_are_whole(workspace: Path) -> None:
+    """Layouts that OpenCV does not write: tiles, either byte order, planes apart, palettes, run lengths, trailers."""
+    import tifffile
+    from PIL import Image
+
+    for number, options in enumerate(
+        [{"tile": (16, 16), "compression": "zlib"}, {"rowsperstrip": 5}, {"byteorder": ">"}]
+    ):
+        tifffile.imwrite(f"{number}.tif", LEVELS * np.uint16(200), **options)
+        assert frame_size(f"{number}.tif") == (37, 53)
+    tifffile.imwrite("planes.tif", COLOUR.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    assert frame_size("planes.tif") == (37, 53)
+    Image.fromarray(COLOUR).convert("P").save("palette.bmp")
+    Image.fromarray(LEVELS > 99).save("bits.bmp")
+    Path("trailer.jpg").write_bytes(WHOLE["grey.jpg"] + b"of a telephone" * 9)
+    Path("filled.jpg").write_bytes(WHOLE["grey.jpg"].replace(b"\xff\xc0", b"\xff\xff\xff\xc0", 1))
+    for name in ("palette.bmp", "bits.bmp", "trailer.jpg", "filled.jpg"):
+        assert frame_size(name) == read_frame(name).shape == (37, 53)
+    packed = bytes([53, LEVELS[0, 0], 0, 0]) * 37 + b"\0\1"  # a run of one level a row
+    head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 0, 0, 0, 1078, 40, 53, 37, 1, 8, 1, len(packed), 0, 0, 256, 0)
+    Path("runs.bmp").write_bytes(head + bytes(i for level in range(256) for i in (level, level, level, 0)) + packed)
+    assert frame_size("runs.bmp") == (37, 53)
+    np.testing.assert_allclose(read_frame("runs.bmp"), LEVELS[0, 0] / 255, atol=1e-6)
+    Path("runs.bmp").write_bytes(Path("runs.bmp").read_bytes()[:-9])
+    with pytest.raises(Rejected, match="cut short"):
+        frame_size("runs.bmp")
+
+
+@pytest.mark.parametrize("suffix", ["exr", "tif"])
+@pytest.mark.parametrize(("scale", "refused"), [(1, False), (2.5, False), (100, True), (255, True), (4095, True)])
+def test_a_floating_point_frame_in_other_units_is_refused(
+    workspace: Path, ramp: np.ndarray, suffix: str, scale: float, refused: bool
+) -> None:
+    """Counts passed for a frame that is saturated throughout; one that is only overexposed is read."""
+    _write_float(f"x.{suffix}", scale * ramp * (ramp > 0.3))
+    if refused:
+        with pytest.raises(Rejected, match=rf"x\.{suffix}: levels of .* white is 1 .* divide the frames by"):
+            read_frame(f"x.{suffix}")
+    else:
+        assert read_frame(f"x.{suffix}").max() == np.float32(scale)
+
+
+def test_a_highlight_far_above_white_is_read(workspace: Path, ramp: np.ndarray) -> None:
+    ramp[:2, 3] = 900.0
+    _write_float("x.exr", ramp)
+    assert read_frame("x.exr").max() == 900
+
+
+def _write_float(name: str, image: np.ndarray) -> None:
+    if name.endswith(".tif"):
+        cv2.imwrite(name, image.astype(np.float32))
+        return
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, {"Y": image.astype(np.float32)}).write(name)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +235,36 @@ def test_decoders_are_silent_and_the_streams_come_back(capfd: pytest.CaptureFixt
         os.write(2, b"decoder\n")
     print("after", file=sys.stderr, flush=True)
     assert capfd.readouterr() == ("before\n", "after\n")
+
+
+def test_what_python_s_own_streams_would_show_is_silent_too(workspace: Path, ramp: np.ndarray) -> None:
+    """OpenEXR prints through sys.stdout, which in a notebook is not the process's."""
+    _write_float("x.exr", ramp)
+    Path("x.exr").write_bytes(Path("x.exr").read_bytes()[:900])
+    with redirect_stdout(io.StringIO()) as shown, pytest.raises(Rejected, match="damaged OpenEXR file"):
+        read_frame("x.exr")
+    assert shown.getvalue() == ""
+
+
+def test_threads_that_decode_at_once_leave_the_streams_as_they_were(workspace: Path, ramp: np.ndarray) -> None:
+    """And each has its own picture; a decoder that fails lets go of the silence."""
+    levels = np.rint(ramp * 255).astype(np.uint8)
+    for i in range(8):
+        cv2.imwrite(f"{i}.png", levels + np.uint8(i) // 2)
+    Path("bad.png").write_bytes(Path("0.png").read_bytes()[:60] + bytes(40) + Path("0.png").read_bytes()[100:])
+    code = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom pipeline.errors import Rejected\n"
+        "from pipeline.images import read_frame\n"
+        "def read(i):\n"
+        "    try: return read_frame('bad.png' if i % 9 == 8 else f'{i % 9}.png').sum()\n"
+        "    except Rejected: return -1\n"
+        "print('before')\n"
+        "with ThreadPoolExecutor(8) as pool: found = list(pool.map(read, range(900)))\n"
+        "assert len(set(found)) == 5 and found[:9] * 100 == found, set(found)\n"
+        "print('after'); print('error', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("before\nafter\n", "error\n")
 
 
 def test_closed_streams_do_not_matter(workspace: Path, ramp: np.ndarray) -> None:

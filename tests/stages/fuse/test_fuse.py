@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,28 @@ def test_a_run_is_whole_and_gives_the_stated_auc(ready: Path, capsys: pytest.Cap
     assert stated["auc"] == pytest.approx(max(stated["candidates"].values()), abs=1e-9)
     assert {name: s.shape[1] for name, s in shares.items()} == contract.attributes
     assert len(pd.read_csv(RUN / "history.csv")) == 3
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 200_000}, {"dimension": 10**9}, {"width": 8}, {"layers": 3}, {"state": {}}]
+)
+def test_weights_that_are_not_the_contract_s_are_refused_before_memory_is_taken(
+    ready: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]
+) -> None:
+    """A contract of gigabytes was made into a network before its weights were looked at."""
+    path = Path("runs/frames/train/contract.json")
+    contract = json.loads(path.read_text())
+    contract["network"]["kwargs"] |= change
+    path.write_text(json.dumps(contract))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SystemExit) as end:
+        main(["fuse", "both"])
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("psface: the run of frames: its weights do not fit the network of its contract (")
+    assert err.count("\n") == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 18  # KiB
+    assert not RUN.exists()
 
 
 def test_branches_are_as_they_were(ready: Path) -> None:

@@ -3,40 +3,35 @@
 What is read may be damaged or made to do harm. So a header is asked before anything is decoded how large the picture
 is, and more than `MAX_PIXELS` are refused; what the decoders themselves print is swallowed, since a message here names
 the file and says what to do.
-
-References: TIFF 6.0, section 2 (the directory); ITU-T T.81, annex B (the frame header of JPEG); ISO/IEC 15948 (PNG).
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import re
-import struct
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 
 from pipeline.errors import Rejected, UserError
+from pipeline.files import strange
+from pipeline.images.headers import MAX_PIXELS, check_size, claimed_size
+from pipeline.images.silence import silenced
 from pipeline.tables import write_atomic
 
+__all__ = [
+    "MAX_PIXELS", "SUFFIXES", "decode", "exr_header", "frame_size", "normal_picture", "read_exr", "read_frame",
+    "silenced", "stretched", "write_picture",
+]  # fmt: skip
+
 SUFFIXES = (".bmp", ".pgm", ".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg")
-MAX_PIXELS = 1 << 25  # of a picture, 33.6 million: four such frames take 11 GB to reconstruct, about 320 bytes a pixel
 MAX_BYTES = 1 << 30  # of a file: twice that many pixels in four channels of 32 bits
 MAX_CHANNELS = 64  # of an OpenEXR file
-MAX_VALUE = 65535.0  # of a floating-point frame: one that holds 16-bit counts is still understood
+MAX_VALUE = 65535.0  # of a floating-point frame
+LIT = 0.1  # of the level that one in a hundred pixels exceeds: what stands in the light
+OTHER_UNITS = 4.0  # times white: a frame whose lit part is mostly brighter holds counts or per cent
 MOST_NEGATIVE = 0.1  # of the largest value, at least of white: noise around black, and no more
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # ITU-R BT.709, of linear R, G, B
-_PORTABLE = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,10})(?:\s|#[^\n]*\n)+(\d{1,10})(?:\s|#)")
-_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of JPEG after which the size stands
-_c = ctypes.CDLL(None)
-_only_one = threading.Lock()  # two threads that silence at once would leave the process silent
 
 
 def read_frame(path: str | Path) -> np.ndarray:
@@ -99,7 +94,19 @@ def _grey(path: Path, *, keep: bool) -> np.ndarray:
         raise Rejected(f"{path}: holds values from {low:.3g} to {high:.3g}; a frame is linear, black 0 and white 1")
     if image.ndim == 3:
         image = image[..., :3] @ _LUMINANCE if image.shape[2] >= 3 else image[..., 0]
+    if high > OTHER_UNITS:
+        _check_units(path, image)
     return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _check_units(path: Path, image: np.ndarray) -> None:
+    """Refuse a frame of which white is not 1; a highlight, a lamp or a window may well be brighter."""
+    middle = float(np.median(image[image > LIT * np.percentile(image, 99)]))
+    if middle > OTHER_UNITS:
+        raise Rejected(
+            f"{path}: levels of {middle:.3g} in the lit part, and white is 1 in a floating-point frame; divide the "
+            "frames by the level at which the camera clips (255, 65535)"
+        )
 
 
 def decode(path: str | Path, flags: int) -> np.ndarray:
@@ -114,7 +121,7 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
     _check_file(path)
     try:
         with path.open("rb") as file:
-            _check_size(path, _claimed_size(file))
+            claimed_size(file)
         with silenced():
             image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), flags)
     except OSError as error:
@@ -176,7 +183,7 @@ def exr_header(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
             channels = len(header["channels"])
     except Exception as error:  # as in read_exr
         raise Rejected(f"{path}: a damaged OpenEXR file") from error
-    _check_size(path, size)
+    check_size(str(path), size)
     if channels > MAX_CHANNELS:
         raise Rejected(f"{path}: {channels} channels; at most {MAX_CHANNELS} are read")
     return header, size
@@ -195,87 +202,7 @@ def frame_size(path: str | Path) -> tuple[int, int]:
         return exr_header(path)[1]
     _check_file(path)
     with path.open("rb") as file:
-        size = _claimed_size(file)
-    _check_size(path, size)
-    return size
-
-
-def _claimed_size(file: BinaryIO) -> tuple[int, int]:
-    """(height, width) that the header of a BMP, PNG, PGM, TIFF or JPEG claims; of no other picture is it known how much
-    memory its decoder would take.
-
-    Raises
-    ------
-    Rejected
-        It is none of these, or its header is cut short.
-    """
-    size = _size_by_magic(file)
-    if size is None:
-        raise Rejected(f"{file.name}: not an image that can be read")
-    return size
-
-
-def _size_by_magic(file: BinaryIO) -> tuple[int, int] | None:
-    head = file.read(4096)
-    try:
-        if head[:2] == b"BM":
-            short = struct.unpack_from("<I", head, 14)[0] == 12  # the header of OS/2
-            width, height = struct.unpack_from("<HH" if short else "<ii", head, 18)
-            return abs(height), width
-        if head[:8] == b"\x89PNG\r\n\x1a\n":
-            return _size_of_png(file)
-        if portable := _PORTABLE.match(head):
-            return int(portable[2]), int(portable[1])
-        if head[:4] in (b"II*\0", b"MM\0*"):
-            return _size_of_tiff(file, "<" if head[:1] == b"I" else ">")
-        if head[:2] == b"\xff\xd8":
-            return _size_of_jpeg(file)
-    except struct.error:  # cut short
-        return None
-    return None
-
-
-def _size_of_png(file: BinaryIO) -> tuple[int, int]:
-    """From the first chunk; none may claim more bytes than the file has, since decoders take memory by that claim."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(16)
-    width, height = struct.unpack(">II", file.read(8))
-    at = 8
-    while at < end:
-        file.seek(at)
-        length, kind = struct.unpack(">I4s", file.read(8))
-        at += length + 12
-        if at > end:
-            raise Rejected(f"{file.name}: cut short: its part {kind.decode('latin-1')} runs past its end")
-        if kind == b"IEND":
-            break
-    return height, width
-
-
-def _size_of_tiff(file: BinaryIO, order: str) -> tuple[int, int] | None:
-    """From the first directory: tag 256 is the width, 257 the height, in 16 (type 3) or 32 bits (type 4)."""
-    file.seek(4)
-    file.seek(struct.unpack(order + "I", file.read(4))[0])
-    found: dict[int, int] = {}
-    for _ in range(struct.unpack(order + "H", file.read(2))[0]):
-        entry = file.read(12)
-        tag, kind = struct.unpack_from(order + "HH", entry)
-        if tag in (256, 257) and kind in (3, 4):
-            found.setdefault(tag, struct.unpack_from(order + ("H" if kind == 3 else "I"), entry, 8)[0])
-    return (found[257], found[256]) if len(found) == 2 else None
-
-
-def _size_of_jpeg(file: BinaryIO) -> tuple[int, int] | None:
-    """From the start of frame; every segment before it begins with its marker and its length."""
-    file.seek(2)
-    while True:
-        marker, length = struct.unpack(">HH", file.read(4))
-        if marker >> 8 != 0xFF or length < 2:
-            return None
-        if marker & 0xFF in _START_OF_FRAME:
-            height, width = struct.unpack_from(">xHH", file.read(5))
-            return height, width
-        file.seek(length - 2, os.SEEK_CUR)
+        return claimed_size(file)
 
 
 def _check_file(path: Path) -> None:
@@ -286,50 +213,12 @@ def _check_file(path: Path) -> None:
     except (OSError, ValueError) as error:  # a name that no file can have
         raise Rejected(f"{path}: cannot be read ({error})") from error
     if not found:
-        raise Rejected(f"{path}: no such file")
+        what = strange(path)
+        raise Rejected(f"{path}: {what}, not a file; put the picture there" if what else f"{path}: no such file")
     if size == 0:
         raise Rejected(f"{path}: empty file")
     if size > MAX_BYTES:
         raise Rejected(f"{path}: a file of {size / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.1f} GB are read")
-
-
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    """Refuse a picture of too many pixels before memory is taken for them."""
-    if size[0] * size[1] > MAX_PIXELS:
-        raise Rejected(
-            f"{path}: {size[1]} x {size[0]} pixels, more than the {MAX_PIXELS / 1e6:.1f} million that are read; "
-            "make the pictures smaller"
-        )
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Nothing that libpng, libjpeg, OpenCV or OpenEXR print reaches the user; what Python prints meanwhile is lost."""
-    with _only_one:
-        _flush()
-        kept = []
-        for number in (1, 2):
-            with suppress(OSError):
-                kept.append((number, os.dup(number)))
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            for number, _ in kept:
-                os.dup2(nowhere, number)
-            yield
-        finally:
-            _flush()
-            for number, copy in kept:
-                os.dup2(copy, number)
-                os.close(copy)
-            os.close(nowhere)
-
-
-def _flush() -> None:
-    """Hand on what Python and the C library have not yet written: the latter holds lines back wherever no one looks."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # one that is closed, or was never there
-            stream.flush()
-    _c.fflush(None)
 
 
 def write_picture(path: str | Path, image: np.ndarray) -> Path:

@@ -1,0 +1,58 @@
+"""What a path leads to, told before it is opened, and why it cannot be written to.
+
+A named pipe waits for a writer for ever, and a device never ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def strange(path: str | Path) -> str:
+    """What a path leads to where that is neither a file nor a folder, in two or three words; "" otherwise.
+
+    >>> strange(os.devnull), strange(os.curdir)
+    ('a device', '')
+    """
+    try:
+        return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
+    except OSError as error:
+        if not os.path.islink(path):
+            return ""
+        return "a link to itself" if error.errno == errno.ELOOP else "a link that leads nowhere"
+    except ValueError:  # a name that no file can have
+        return ""
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse to open what would never end or never begin.
+
+    Raises
+    ------
+    OSError
+        It is a named pipe, a socket or a device; as strerror says.
+    """
+    what = strange(path)
+    if what in KINDS.values():
+        raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
+
+
+def why_unwritable(place: Path) -> OSError:
+    """Why nothing can be written to a place: the system's own word, which OpenEXR and torch do not hand on."""
+    try:
+        with place.open("ab") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+    except OSError as error:
+        return error
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(place))

@@ -17,7 +17,7 @@ References: R. J. Woodham 1980, doi:10.1117/12.7972479 (the equations).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -31,7 +31,6 @@ from stages.reconstruct.solvers.linear import (
     held_least_squares,
     rows_of,
     shading,
-    split,
 )
 
 SHAPE, TONE = 0.006, 0.02  # of the longer side: Gaussians over which normals and albedo are smoothed
@@ -44,28 +43,42 @@ AGREED = 0.01  # relative residual at which half of a doubt is left
 GRAZING = 0.1  # least cosine that an albedo is asked at
 
 
-def solve_marching(
-    samples: np.ndarray,
-    lights: np.ndarray,
-    strengths: np.ndarray,
-    first: Solution,
-    *,
-    mask: np.ndarray,
-    floor: float,
-) -> Solution:
-    """Scaled normals of the mask's pixels, from the ``first`` (weighted) ones.
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What pixels must know of others: lit (k, P) by the depth in [0, 1], normal (3, P) unit and tone (P,) smoothed."""
 
-    The parameters are those of :func:`stages.reconstruct.solvers.solve`.
-    """
-    rows = rows_of(lights, strengths)
-    unit, albedo = split(first.scaled)
+    lit: np.ndarray
+    normal: np.ndarray
+    tone: np.ndarray
+
+    def part(self, here: slice) -> Surroundings:
+        """Those of some of the pixels."""
+        return Surroundings(self.lit[:, here], self.normal[:, here], self.tone[here])
+
+
+def surroundings(
+    unit: np.ndarray, albedo: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
+) -> Surroundings:
+    """Of the mask's pixels by their (weighted) unit normals (3, P) and albedo (P,)."""
     lit = cast(unit, lights, mask, floor=floor)
     normal = smoothed(unit, mask, SHAPE * max(mask.shape))
     tone = smoothed(albedo[None], mask, TONE * max(mask.shape))[0]
     normal /= np.linalg.norm(normal, axis=0) + 1e-9
+    return Surroundings(lit, normal, tone)
+
+
+def solve_marching(
+    samples: np.ndarray, lights: np.ndarray, strengths: np.ndarray, first: Solution, around: Surroundings
+) -> Solution:
+    """Scaled normals of pixels, from the ``first`` (weighted) ones and what is around them.
+
+    The parameters are those of :func:`stages.reconstruct.solvers.solve`.
+    """
+    rows = rows_of(lights, strengths)
+    normal, tone = around.normal, around.tone
     asked = samples / np.maximum(shading(rows, normal), GRAZING * np.asarray(strengths, np.float32)[:, None])
     level = albedo_of(asked, tone)
-    lit *= TRACE + (1 - TRACE) * step(asked, DARK[0] * level, DARK[1] * level)
+    lit = around.lit * (TRACE + (1 - TRACE) * step(asked, DARK[0] * level, DARK[1] * level))
     fair = 1 - (1 - TRACE) * step(asked, 1.2 * FLARE * level, 2 * FLARE * level)
     plain = np.where(first.weights > 0, np.maximum(samples, 0) + np.float32(FLOOR), np.float32(0))
     doubt = doubted(first, samples)
@@ -96,7 +109,10 @@ def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
     normal[mask] = unit.T
     depth = grounded(integrate(normal, mask, floor=floor), mask)
     directions = lights if lights.ndim == 2 else lights.mean(axis=2)
-    return np.stack([visible(depth, light)[mask] for light in directions])
+    lit = np.empty((len(directions), unit.shape[1]), np.float32)
+    for one, light in zip(lit, directions, strict=True):
+        one[:] = visible(depth, light)[mask]
+    return lit
 
 
 def albedo_of(asked: np.ndarray, tone: np.ndarray) -> np.ndarray:

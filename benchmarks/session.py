@@ -20,10 +20,7 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/stages/reconstruct")]
-from face_scene import photograph
-
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.lights import from_angles
 from pipeline.maps import write_maps
 from pipeline.params import Reconstruct
@@ -34,6 +31,7 @@ from stages.reconstruct.registration import register
 from stages.reconstruct.session import reconstruct
 from stages.reconstruct.solvers import choose
 from stages.reconstruct.stack import Stack
+from tests.stages.reconstruct.face_scene import photograph
 
 
 def rendered(folder: Path, count: int, side: int) -> tuple[list[Path], np.ndarray]:
@@ -81,9 +79,8 @@ def main() -> None:
                 part()
                 taken[name].append(time.process_time() - start)
     least = {name: min(seconds) for name, seconds in taken.items()}
-    print(
-        f"{options.lights} frames of {options.side} x {options.side}, {maps.mask.mean():.0%} of them face; CPU seconds"
-    )
+    size = f"{options.lights} frames of {options.side} x {options.side}"
+    print(f"{size}, {maps.mask.mean():.0%} of them face; CPU seconds")
     for name, seconds in least.items():
         print(f"{name:24s} {seconds:6.2f}  {seconds / least['reading and decoding']:5.2f}")
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.params import Reconstruct
-from stages.reconstruct.solvers import Method, Solution, solve, split
+from stages.reconstruct.solvers import Method, Solution, Surroundings, solve, split, surroundings
 from stages.reconstruct.stack import Stack
 
 SOME = 1 << 16  # pixels whose samples are kept
-WHOLE = "marching"  # the method that must see all pixels at once
 
 
 @dataclass(eq=False)
@@ -53,43 +52,63 @@ class Fit:
         self.measured += share * float(((~solution.saturated).sum(axis=0) >= 3).mean())
 
 
-def fitted(
-    stack: Stack,
-    lights: np.ndarray,
-    strengths: np.ndarray,
-    mask: np.ndarray,
-    method: Method,
-    settings: Reconstruct,
-    *,
-    lights_at: Callable[[slice, np.ndarray], np.ndarray] | None = None,
-) -> Fit:
-    """Solve the pixels of a mask (H, W) under lights (k, 3) and strengths (k,).
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The frames of a session, lights (k, 3) and strengths (k,), the mask (H, W) and how its pixels are solved.
 
     ``lights_at`` gives the lights (k, 3, n) of the pixels of some rows, by their indices (n,) in those rows, where
     flashes are near.
     """
+
+    stack: Stack
+    lights: np.ndarray
+    strengths: np.ndarray
+    mask: np.ndarray
+    settings: Reconstruct
+    lights_at: Callable[[slice, np.ndarray], np.ndarray] | None = None
+
+    def samples(self, rows: slice, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(k, n) float32 samples of pixels of some rows, and which are saturated."""
+        shape = (len(self.stack), len(at))
+        samples, saturated = np.empty(shape, np.float32), np.empty(shape, bool)
+        for i in range(len(self.stack)):
+            flash, taken = self.stack.pair(i, rows)
+            np.take(flash, at, out=samples[i], mode="clip")
+            np.greater_equal(taken.ravel()[at], self.settings.saturation, out=saturated[i])
+        return samples, saturated
+
+
+def fitted(task: Task, method: Method) -> Fit:
+    """Solve the pixels of a task. Those that `marching` must know of others are solved without them before."""
+    if method != "marching":
+        return _fitted(task, method, None)
+    first = _fitted(task, "weighted", None)
+    unit = np.ascontiguousarray(first.normal[task.mask].T)
+    albedo, confidence = first.albedo[task.mask], first.confidence[task.mask]
+    del first
+    around = surroundings(unit, albedo, confidence, task.lights, task.mask, floor=task.settings.slope_floor)
+    return _fitted(task, method, around)
+
+
+def _fitted(task: Task, method: Method, around: Surroundings | None) -> Fit:
+    mask, settings = task.mask, task.settings
     count = int(np.count_nonzero(mask))
     fit = Fit(np.zeros((*mask.shape, 3), np.float32), *np.zeros((3, *mask.shape), np.float32))
     every, seen, some = max(1, -(-count // SOME)), 0, []
-    for rows in [slice(0, mask.shape[0])] if method == WHOLE else stack.strips():
+    for rows in task.stack.strips():
         at = np.flatnonzero(mask[rows])
         if not len(at):
             continue
-        samples, saturated = np.empty((len(stack), len(at)), np.float32), np.empty((len(stack), len(at)), bool)
-        for i in range(len(stack)):
-            flash, taken = stack.pair(i, rows)
-            np.take(flash, at, out=samples[i], mode="clip")
-            np.greater_equal(taken.ravel()[at], settings.saturation, out=saturated[i])
+        samples, saturated = task.samples(rows, at)
         solution = solve(
             samples,
-            lights if lights_at is None else lights_at(rows, at),
-            strengths,
-            mask=mask[rows],
+            task.lights if task.lights_at is None else task.lights_at(rows, at),
+            task.strengths,
             method=method,
             saturated=saturated,
             shadow=settings.shadow,
             shadow_weight=settings.shadow_weight,
-            floor=settings.slope_floor,
+            around=None if around is None else around.part(slice(seen, seen + len(at))),
         )
         unit, length = split(solution.scaled)
         fit.normal[rows].reshape(-1, 3)[at] = unit.T
@@ -98,7 +117,7 @@ def fitted(
         ):  # fmt: skip
             to[rows].ravel()[at] = values
         fit.take(samples, solution, len(at) / count)
-        some.append(samples[:, -seen % every :: every] / strengths.astype(np.float32)[:, None])
+        some.append(samples[:, -seen % every :: every] / task.strengths.astype(np.float32)[:, None])
         seen += len(at)
     fit.some = np.concatenate(some, axis=1)
     return fit

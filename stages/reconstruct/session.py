@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,14 +15,14 @@ from pipeline.maps import Maps
 from pipeline.params import Reconstruct
 from pipeline.rig import Camera
 from stages.reconstruct.calibration.near import Surface, near_lights
-from stages.reconstruct.fitting import Fit, fitted
+from stages.reconstruct.fitting import Fit, Task, fitted
 from stages.reconstruct.integration import integrate
 from stages.reconstruct.masking import foreground, pieces
 from stages.reconstruct.order import disorder
 from stages.reconstruct.quality import Quality, measure
 from stages.reconstruct.registration import register
 from stages.reconstruct.relight import modelled
-from stages.reconstruct.solvers import choose
+from stages.reconstruct.solvers import Method, choose
 from stages.reconstruct.stack import Stack
 from stages.reconstruct.uncalibrated import NOTE, estimate_lights
 
@@ -77,11 +76,10 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     mask = _found(stack, settings.mask_level) if checked.mask is None else checked.mask
     if not mask.any():
         raise Rejected("the mask is empty")
-    method = settings.solver
+    method: Method = settings.solver
     if method == "auto":
         method = choose(len(lights), masked=True)[0]
-    solver = partial(fitted, stack, lights, strengths, mask, method, settings)
-    fit, depth = _shape(solver, mask, checked, settings)
+    fit, depth = _shape(Task(stack, lights, strengths, mask, settings), method, checked)
     maps = Maps(fit.normal, fit.albedo, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
     notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked)]
     if residuals and (len(lights) > MOST_RESIDUALS or 2 * len(lights) * mask.size > LARGEST_RESIDUALS):
@@ -100,19 +98,17 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     return maps, quality
 
 
-def _shape(
-    solver: Callable[..., Fit], mask: np.ndarray, given: Photographs, settings: Reconstruct
-) -> tuple[Fit, np.ndarray]:
+def _shape(task: Task, method: Method, given: Photographs) -> tuple[Fit, np.ndarray]:
     """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth."""
-    depth_of = partial(integrate, mask=mask, floor=settings.slope_floor, intrinsics=given.camera.matrix)
+    depth_of = partial(integrate, mask=task.mask, floor=task.settings.slope_floor, intrinsics=given.camera.matrix)
     if given.positions is None or given.camera.scale is None:
-        fit = _measured(solver())
+        fit = _measured(fitted(task, method))
         return fit, depth_of(fit.normal)
-    surface, alike = Surface(mask, given.camera), np.ones(len(given.positions))
+    surface = Surface(task.mask, given.camera)
+    near = partial(near_lights, given.positions, np.ones(len(given.positions)))
+    task = replace(task, lights_at=lambda rows, at: near(surface.points(rows, at)))
     for _ in range(ROUNDS):
-        fit = _measured(
-            solver(lights_at=lambda rows, at: near_lights(given.positions, alike, surface.points(rows, at)))
-        )
+        fit = _measured(fitted(task, method))
         surface.depth = depth_of(fit.normal)
     return fit, surface.depth
 

@@ -13,11 +13,23 @@ from typing import Literal
 import numpy as np
 
 from stages.reconstruct.solvers.linear import FLOOR, Solution, least_squares, split, weighted_least_squares
-from stages.reconstruct.solvers.marching import solve_marching
+from stages.reconstruct.solvers.marching import Surroundings, solve_marching, surroundings
 from stages.reconstruct.solvers.thresholding import solve_thresholding
 from stages.reconstruct.solvers.weighted import solve_weighted
 
-__all__ = ["FLOOR", "MANY", "Method", "Solution", "choose", "least_squares", "solve", "split", "weighted_least_squares"]
+__all__ = [
+    "FLOOR",
+    "MANY",
+    "Method",
+    "Solution",
+    "Surroundings",
+    "choose",
+    "least_squares",
+    "solve",
+    "split",
+    "surroundings",
+    "weighted_least_squares",
+]
 
 Method = Literal["auto", "weighted", "thresholding", "marching"]
 MANY = 12  # flashes from which on half of them can be left out at every pixel
@@ -48,6 +60,7 @@ def solve(
     shadow: float = 0.1,
     shadow_weight: float = 0.6,
     floor: float = 0.05,
+    around: Surroundings | None = None,
 ) -> Solution:
     """Scaled normals of pixels.
 
@@ -56,11 +69,12 @@ def solve(
     samples : (k, P) float32, ambient subtracted, >= 0 up to noise.
     lights : (k, 3) unit, towards the flashes; or (k, 3, P), other ones at each pixel, whose lengths count as strength.
     strengths : (k,) > 0.
-    mask : (H, W) bool, where the P pixels are; `marching` needs it.
+    mask : (H, W) bool, where the P pixels are; `marching` needs it, or ``around``.
     saturated : (k, P) bool, samples at the top of the camera's range.
     shadow : a sample below this share of its pixel's brightest (strength divided out) is called shadowed.
     shadow_weight : factor on the weight of shadowed samples that the pixel can do without.
     floor : least n_z of the depth that shadows are marched on.
+    around : for `marching`, what is around the pixels, of :func:`surroundings`; worked out where it is not given.
 
     Raises
     ------
@@ -83,6 +97,8 @@ def solve(
         return first
     if method != "marching":
         raise ValueError(f"unknown method {method!r}; there are auto, weighted, thresholding, marching")
-    if mask is None:
-        raise ValueError("marching needs the mask that says where the pixels are")
-    return solve_marching(samples, lights, strengths, first, mask=mask, floor=floor)
+    if around is None:
+        if mask is None:
+            raise ValueError("marching needs the mask that says where the pixels are")
+        around = surroundings(*split(first.scaled), first.confidence, lights, mask, floor=floor)
+    return solve_marching(samples, lights, strengths, first, around)

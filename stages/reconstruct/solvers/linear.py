@@ -154,7 +154,10 @@ def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _split(scaled: np.ndarray, normal: np.ndarray, albedo: np.ndarray, spare: np.ndarray) -> None:
     """The same, into ``normal`` (3, n) and ``albedo`` (n,)."""
-    np.sqrt(np.einsum("ip,ip->p", scaled, scaled, out=albedo), out=albedo)
+    np.multiply(scaled[0], scaled[0], out=albedo)
+    for axis in scaled[1:]:
+        albedo += np.multiply(axis, axis, out=spare)
+    np.sqrt(albedo, out=albedo)
     dark = albedo <= 1e-6
     np.divide(1, np.maximum(albedo, 1e-6, out=spare), out=spare)
     np.multiply(scaled, spare, out=normal)

@@ -19,7 +19,7 @@ References: R. J. Woodham 1980, doi:10.1117/12.7972479 (the equations).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -33,7 +33,6 @@ from stages.reconstruct.solvers.linear import (
     held_least_squares,
     rows_of,
     shading,
-    split,
 )
 
 SHAPE, TONE = 0.006, 0.02  # of the longer side: Gaussians over which normals and albedo are smoothed
@@ -48,29 +47,43 @@ AGREED = 0.01  # relative residual at which half of a doubt is left
 GRAZING = 0.1  # least cosine that an albedo is asked at
 
 
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What pixels must know of others: lit (k, P) by the depth in [0, 1], normal (3, P) unit and tone (P,) smoothed."""
+
+    lit: np.ndarray
+    normal: np.ndarray
+    tone: np.ndarray
+
+    def part(self, here: slice) -> Surroundings:
+        """Those of some of the pixels."""
+        return Surroundings(self.lit[:, here], self.normal[:, here], self.tone[here])
+
+
+def surroundings(
+    unit: np.ndarray, albedo: np.ndarray, confidence: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
+) -> Surroundings:
+    """Of the mask's pixels by their (weighted) unit normals (3, P), albedo (P,) and confidence (P,) in [0, 1]."""
+    lit = cast(unit, lights, mask, floor=floor)
+    say = confidence + np.float32(LEAST_SAY)
+    normal = smoothed(unit, say, mask, SHAPE * max(mask.shape))
+    normal /= np.linalg.norm(normal, axis=0) + 1e-9
+    tone = np.maximum(smoothed(albedo[None], say, mask, TONE * max(mask.shape))[0], np.float32(1e-6))
+    return Surroundings(lit, normal, tone)
+
+
 def solve_marching(
-    samples: np.ndarray,
-    lights: np.ndarray,
-    strengths: np.ndarray,
-    first: Solution,
-    *,
-    mask: np.ndarray,
-    floor: float,
+    samples: np.ndarray, lights: np.ndarray, strengths: np.ndarray, first: Solution, around: Surroundings
 ) -> Solution:
-    """Scaled normals of the mask's pixels, from the ``first`` (weighted) ones.
+    """Scaled normals of pixels, from the ``first`` (weighted) ones and what is around them.
 
     The parameters are those of :func:`stages.reconstruct.solvers.solve`.
     """
     rows = rows_of(lights, strengths)
-    unit, albedo = split(first.scaled)
-    lit = cast(unit, lights, mask, floor=floor)
-    say = first.confidence + np.float32(LEAST_SAY)
-    normal = smoothed(unit, say, mask, SHAPE * max(mask.shape))
-    normal /= np.linalg.norm(normal, axis=0) + 1e-9
-    level = np.maximum(smoothed(albedo[None], say, mask, TONE * max(mask.shape))[0], 1e-6)
+    normal, level = around.normal, around.tone
     white = np.maximum(shading(rows, normal), GRAZING * np.asarray(strengths, np.float32)[:, None])
     asked = samples / (white * level)
-    lit *= TRACE + (1 - TRACE) * step(asked, *DARK)
+    lit = around.lit * (TRACE + (1 - TRACE) * step(asked, *DARK))
     fair = 1 - (1 - GLINT) * step(asked, *FLARE)
     plain = np.minimum(np.maximum(samples, 0), MOST * level * white) + np.float32(FLOOR)
     plain[first.weights <= 0] = 0
@@ -102,7 +115,10 @@ def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
     normal[mask] = unit.T
     depth = raised(integrate(normal, mask, floor=floor), mask)
     directions = lights if lights.ndim == 2 else lights.mean(axis=2)
-    return np.stack([visible(depth, light)[mask] for light in directions])
+    lit = np.empty((len(directions), unit.shape[1]), np.float32)
+    for one, light in zip(lit, directions, strict=True):
+        one[:] = visible(depth, light)[mask]
+    return lit
 
 
 def smoothed(values: np.ndarray, say: np.ndarray, mask: np.ndarray, size: float) -> np.ndarray:

@@ -1,0 +1,88 @@
+"""Sessions worked on a few rows at a time: the same as the whole, in any type of frame; the network; plain squares."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from face_scene import photograph, ring, sensor
+
+from pipeline.images import linear, read_frame, read_levels
+from pipeline.params import Reconstruct
+from stages.reconstruct import session, stack
+from stages.reconstruct.reading import read_photographs
+from stages.reconstruct.registration import shifted
+from stages.reconstruct.session import Photographs, reconstruct
+from stages.reconstruct.solvers import least_squares, split
+from stages.reconstruct.solvers.thresholding import network, ranked
+from stages.reconstruct.stack import Stack
+
+
+@pytest.mark.parametrize(("method", "count"), [("weighted", 4), ("marching", 5), ("thresholding", 14)])
+def test_rows_at_a_time_are_the_same_as_all_at_once(monkeypatch, rng, method, count):
+    moved = photograph(96, ring(35, count), np.array([[0, 0], *[[1.3, -2.2]] * (count - 1)]))
+    frames = sensor(moved.frames, rng)
+    given = Photographs(frames, moved.lights, np.linspace(0.8, 1.2, count), np.full((96, 96), 0.01, np.float32))
+    found = []
+    for strip in (1, 1 << 30):
+        monkeypatch.setattr(stack, "STRIP", strip)
+        found.append(reconstruct(given, Reconstruct(solver=method)))
+    (one, numbers), (other, others) = found
+    assert numbers.shift > 1
+    for name in ("normal", "albedo", "depth", "confidence", "visibility"):
+        assert np.allclose(getattr(one, name), getattr(other, name), atol=2e-4), name
+    assert [*numbers.row().values()][:6] == pytest.approx([*others.row().values()][:6], rel=1e-4)
+
+
+def test_rows_of_a_moved_frame():
+    frames = np.random.default_rng(2).random((2, 40, 30), np.float32)
+    kept = Stack(frames, None)
+    for shift in ([0, 0], [3.4, -7.7], [-1.5, 12.25]):
+        kept.shifts = np.array([[0.0, 0.0], shift])
+        whole = np.maximum(shifted(frames[1], np.array(shift)), 0) if any(shift) else frames[1]
+        rows = [kept.flash(1, slice(first, first + 7)) for first in range(0, 40, 7)]
+        assert np.allclose(np.concatenate(rows), whole, atol=1e-6)
+
+
+def test_levels_are_kept_as_they_are_stored(tmp_path, scene):
+    """8 and 16 bits, colour, and all of them in one session."""
+    grey = np.rint(scene.frames * 255).astype(np.uint8)
+    pictures = [grey[0], grey[1].astype(np.uint16) * 257, np.dstack([grey[2]] * 3), grey[3]]
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for path, picture in zip(paths, pictures, strict=True):
+        cv2.imwrite(str(path), picture)
+    assert [read_levels(path).dtype for path in paths] == [np.uint8, np.uint16, np.uint16, np.uint8]
+    for path in paths:
+        assert np.abs(linear(read_levels(path)) - read_frame(path)).max() < 1e-5
+    given = read_photographs(paths, scene.lights, np.ones(4))
+    assert given.frames.dtype == np.uint16
+    assert np.array_equal(given.frames, grey.astype(np.uint16) * 257)
+
+
+def test_too_many_residuals_are_left_out_and_said(monkeypatch, scene):
+    monkeypatch.setattr(session, "MOST_RESIDUALS", 3)
+    maps, quality = reconstruct(Photographs(scene.frames, scene.lights, np.ones(4)), Reconstruct(), residuals=True)
+    assert maps.residuals is None
+    assert "goes by the maps alone" in quality.notes
+
+
+@pytest.mark.parametrize(("count", "first", "last"), [(3, 0, 2), (12, 2, 9), (20, 7, 14), (50, 20, 34), (128, 51, 88)])
+def test_the_network_finds_positions_as_sorting_does(rng, count, first, last):
+    values = rng.integers(0, 9, (count, 300)).astype(np.float32)  # with ties
+    ordered = np.sort(values, axis=0)
+    low, high = ranked(values, first, last)
+    assert np.array_equal(low, ordered[first])
+    assert np.array_equal(high, ordered[last])
+    assert len(network(count, first, last)) < count * np.log2(count) ** 2
+
+
+def test_plain_least_squares_is_numpys(rng):
+    lights, strengths = ring(35, 7), rng.uniform(0.5, 2, 7)
+    samples = rng.normal(0.4, 0.4, (7, 20000)).astype(np.float32)
+    samples[:, :5] = 0
+    normal, albedo = least_squares(samples, lights, strengths)
+    expected = np.linalg.lstsq(lights * strengths[:, None], samples.astype(float), rcond=None)[0]
+    unit, length = split(expected.astype(np.float32))
+    assert np.allclose(albedo, length, atol=1e-5)
+    assert np.allclose(normal, unit, atol=1e-4)
+    assert np.array_equal(normal[:, :5], np.repeat([[0], [0], [1]], 5, axis=1))

@@ -1,14 +1,15 @@
 """Many flashes: at each pixel leave out what cannot be Lambert's law, then least squares of the rest, refined.
 
-Shadow makes samples darker than Lambert's law, a highlight makes them brighter. Among many flashes the pixel's mean is a
-fair scale of its brightness: samples (strength divided out) below `LOW` or above `HIGH` of it are left out of a first
+Shadow makes samples darker than Lambert's law, a highlight makes them brighter. Among many flashes the pixel's mean is
+a fair scale of its brightness: samples (strength divided out) below `LOW` or above `HIGH` of it are left out of a first
 least squares. Its prediction then says which samples lie on the law: in a few rounds each counts by
 
     w = lit / (residual^2 + scale^2)
 
 with residual in units of the pixel's mean and a scale that falls to `SCALES[-1]` (Cauchy's weights). The residual is
-taken `FURTHER` of the last step ahead, since reweighting approaches its limit slowly and from one side. Samples below `DARK` of the
-mean are in shadow and stay out; a trace of weight is left to whatever is out, since the rest may lie on a line.
+taken `FURTHER` of the last step ahead, since reweighting approaches its limit slowly and from one side. Samples below
+`DARK` of the mean are in shadow and stay out; a trace of weight is left to whatever is out, since the rest may lie on a
+line.
 
 References: thresholds as in B. Shi et al., "A benchmark dataset and evaluation for non-Lambertian and uncalibrated
 photometric stereo", TPAMI 41(2), 2019, doi:10.1109/TPAMI.2018.2799222, there on positions in the sorted samples. P. W.

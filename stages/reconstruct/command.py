@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CODE = (
-    "stages.reconstruct", "pipeline.geometry", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig", "pipeline.shading",
+    "stages.reconstruct", "pipeline.geometry", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig",
+    "pipeline.shading",
 )  # fmt: skip
 NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "shift")
 

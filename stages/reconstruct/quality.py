@@ -8,8 +8,10 @@ import numpy as np
 
 from pipeline.lights import condition
 from stages.reconstruct.fitting import Fit
+from stages.reconstruct.flatness import largest_disc
 
 FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
+LEANING = 0.8  # of the radius of the largest disc in the mask: where the lean is measured
 ENOUGH = 1 << 16  # pixels for a correlation
 FLAT = 1e-6  # spread of a component of the normals below which there is no slope to speak of, only rounding
 
@@ -86,3 +88,20 @@ def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
     if len(flipped) == 2:
         return ["the face is hollow: the lights' x and y point the wrong way"]
     return [f"the face is hollow along {axis}: the lights' {axis} axis points the wrong way" for axis in flipped]
+
+
+def lean(depth: np.ndarray, mask: np.ndarray) -> float:
+    """How far a face leans: the rise, upwards, of the best plane through its depth; negative where the chin is nearer.
+
+    The plane is fitted over `LEANING` of the largest disc inside the mask. 0 for a face seen from the front, the
+    tangent of the pitch for a head that nods; more than heads nod is the work of wrong strengths or elevations of the
+    lights, which tilt the whole depth and leave no residual.
+    """
+    row, column, unit = largest_disc(mask)
+    down, right = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    near = mask & (np.hypot(down - row, right - column) < LEANING * unit)
+    if np.count_nonzero(near) < 16:
+        return float("nan")
+    rows, columns = np.nonzero(near)
+    plane = np.stack([np.ones(len(rows)), columns - column, row - rows], axis=1)
+    return float(np.linalg.lstsq(plane, depth[near].astype(float), rcond=None)[0][2])

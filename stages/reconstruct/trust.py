@@ -2,8 +2,8 @@
 
 The score predicts the mean angular error of the normals from what a session shows without ground truth: a linear model
 of the logarithm, fitted on simulated sessions with one trouble each (``python benchmarks/quality.py --fit``). It ranks;
-its degrees are those of the simulated rig. Three findings stand beside it, since no error of normals expresses them: a
-comb of interlaced fields, a hollow face, and a flat picture instead of a face.
+its degrees are those of the simulated rig. Four findings stand beside it, since no error of normals expresses them: a
+comb of interlaced fields, a hollow face, a flat picture instead of a face, a face tilted further than heads nod.
 
     misfit    log share of the light that Lambert's model leaves (lights, gains, highlights, motion)
     curl      log of what the slopes miss around four pixels (noise, motion, seams)
@@ -33,7 +33,7 @@ from pipeline.maps import Maps, read_maps
 from pipeline.progress import track
 from stages.reconstruct.defects import blur, comb
 from stages.reconstruct.flatness import FLAT_ABOVE, flatness
-from stages.reconstruct.quality import curl, orientation
+from stages.reconstruct.quality import curl, lean, orientation
 from stages.reconstruct.registration import shifted
 from stages.reconstruct.solvers import FLOOR
 
@@ -44,6 +44,7 @@ TYPICAL = np.array(
 SLOPES = np.array([0.761, 0.241, 0.683, 0.417, -0.075, 1.967, -0.039, 0.649])
 OFFSET = 1.845  # of the logarithm of the error in degrees, where all numbers are typical
 COMBED = 15.0  # of `defects.comb`: faces reach 9 by brows and lips
+TILTED = 0.48  # of `quality.lean`: 26 degrees, up or down
 SHADOW = 0.1  # of a pixel's brightest sample
 TELLING = 0.15  # of the logarithm of the error: less is no reason
 
@@ -58,7 +59,7 @@ class Trust:
     why : one word: the finding, or the number that raises the error most, or ``good``.
     flat : the planarity score, NaN where there is too little to see.
     numbers : by the names of `NAMES`; NaN where not known.
-    findings : words that put a session first whatever its error: comb, hollow, flat.
+    findings : words that put a session first whatever its error: comb, hollow, flat, tilt.
     """
 
     error: float
@@ -80,6 +81,8 @@ def judge(maps: Maps, frames: np.ndarray | None = None) -> Trust:
         found.append("hollow")
     if flat > FLAT_ABOVE:
         found.append("flat")
+    if abs(lean(maps.depth, maps.mask)) > TILTED:
+        found.append("tilt")
     largest = int(np.argmax(parts))
     why = found[0] if found else NAMES[largest] if parts[largest] > TELLING else "good"
     return Trust(predicted_error(numbers), why, flat, numbers, tuple(found))
@@ -159,9 +162,9 @@ def command(paths: tuple[str, ...], as_json: bool) -> None:
 
     Takes maps, or folders of maps. ERROR is the predicted mean error of the normals in degrees (of the simulated rig:
     it ranks, it does not measure), FLAT how likely a picture was held before the rig (0 to 1), WHY one word: comb
-    (interlaced fields differ), hollow (an axis of the lights is wrong), flat (a print or a screen), or what raises the
-    error most: misfit, curl, condition, few, dark, shadowed, motion, blur; or good. Frames are looked at too where they
-    still are where the maps say.
+    (interlaced fields differ), hollow (an axis of the lights is wrong), flat (a print or a screen), tilt (forehead or
+    chin too near), or what raises the error most: misfit, curl, condition, few, dark, shadowed, motion, blur; or good.
+    Frames are looked at too where they still are where the maps say.
     """
     files = [file for path in paths for file in _files(Path(path))]
     judged = []

@@ -2,7 +2,7 @@
 
 `weighted`      every flash counts, the more the brighter its sample
 `marching`      few flashes: shadows are marched over the depth, flares held down
-`thresholding`  many flashes: each pixel's darkest and brightest are left out
+`thresholding`  many flashes: what is off Lambert's law at a pixel is left out
 `auto`          the one of the last two that the number of flashes calls for
 """
 
@@ -38,7 +38,7 @@ MANY = 12  # flashes from which on half of them can be left out at every pixel
 def choose(count: int, *, masked: bool) -> tuple[Method, str]:
     """The method that ``auto`` takes for so many flashes, and why, in words; without a mask nothing can be marched."""
     if count >= MANY:
-        return "thresholding", f"{count} flashes: enough to leave out the darkest and the brightest at each pixel"
+        return "thresholding", f"{count} flashes: enough to leave out what is off Lambert's law at each pixel"
     if count == 3:
         return "weighted", "3 flashes: nothing is left over that could tell a shadow from a dark surface"
     if masked:

@@ -59,7 +59,7 @@ def test_thresholding_against_a_loop(rng):
     lights = np.concatenate([ring(20, 8), ring(45, 12)])
     strengths = rng.uniform(0.8, 1.2, 20)
     rows = lights * strengths[:, None]
-    samples = np.maximum(rows @ (rng.normal(0, 0.2, (3, 40)) + [[0], [0], [0.6]]), 0)
+    samples = np.maximum(rows @ (rng.normal(0, 0.2, (3, 40)) + np.array([[0], [0], [0.6]])), 0)
     samples = (samples * rng.choice([0, 1, 1, 1, 1.5], samples.shape)).astype(np.float32)
     saturated = rng.random(samples.shape) < 0.125
     got = solve(samples, lights, strengths, method="thresholding", saturated=saturated)

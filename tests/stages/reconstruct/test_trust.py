@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import cv2
@@ -12,6 +13,7 @@ from face_scene import Scene, sensor
 
 from pipeline.maps import Maps, write_maps
 from stages.reconstruct.defects import blur, comb
+from stages.reconstruct.quality import lean
 from stages.reconstruct.trust import COMBED, command, judge
 
 
@@ -45,6 +47,19 @@ def test_wrong_frames_raise_the_error(scene: Scene, rng: np.random.Generator) ->
     good, bad = judge(maps, scene.frames), judge(maps, scene.frames * rng.uniform(0.6, 1.4, (4, 1, 1)))
     assert bad.error > 1.5 * good.error
     assert bad.numbers["misfit"] > good.numbers["misfit"]
+
+
+@pytest.mark.parametrize("degrees", [-35.0, -15.0, 0.0, 15.0, 35.0])
+def test_a_tilt_is_more_than_heads_nod(scene: Scene, degrees: float) -> None:
+    """A ramp on the whole depth, as an uneven flash from above leaves it; the closed form of the lean is its slope."""
+    maps = maps_of(scene)
+    rows = np.arange(maps.shape[0], dtype=np.float32)[:, None]
+    upright = lean(maps.depth, maps.mask)
+    ramp = np.float32(np.tan(np.deg2rad(degrees)))
+    tilted = dataclasses.replace(maps, depth=maps.depth - ramp * rows)
+    assert lean(tilted.depth, maps.mask) == pytest.approx(upright + ramp, abs=1e-3)
+    assert abs(upright) < 0.15
+    assert ("tilt" in judge(tilted).findings) == (abs(degrees) > 30)
 
 
 def test_the_command_ranks_worst_first(scene: Scene, workspace) -> None:

@@ -65,8 +65,8 @@ def estimate_lights(frames: np.ndarray, *, ceiling: float = 0.97, model: FaceMod
     best = best_fit(frames, model, ceiling)
     if best.misfit > WORST[0] or best.likeness < WORST[1]:
         raise Rejected(
-            "no upright face is found in the frames, and lights can be estimated from a face alone: "
-            "give them by a lights.csv or a rig.json"
+            "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
+            "alone: give them by a lights.csv or a rig.json"
         )
     lights = turn_normals(best.span @ surface(best, model), invert(best.matrix)).astype(float)
     strengths = np.linalg.norm(lights, axis=1)

@@ -15,7 +15,7 @@ from stages.reconstruct.uncalibrated.find import find
 from stages.reconstruct.uncalibrated.fit import Fit, fit
 from stages.reconstruct.uncalibrated.integrable import integrable
 
-GOOD = 0.1, 0.1  # misfit and likeness from which no better place is looked for
+GOOD = 0.04, 0.1  # misfit and likeness from which no better place is looked for
 WORST = 0.2, 0.0  # beyond which it is no face
 LIKENESS = 0.2  # of a misfit, that a likeness of 1 makes up for
 STEEPEST = 8.0  # condition of the lights: a ring 10 degrees off the axis; beyond, it is one light or a flat picture

@@ -15,7 +15,7 @@ from stages.reconstruct.uncalibrated.find import find
 from stages.reconstruct.uncalibrated.fit import Fit, fit
 from stages.reconstruct.uncalibrated.integrable import integrable
 
-GOOD = 0.1, 0.1  # misfit and likeness from which no better place is looked for
+GOOD = 0.04, 0.1  # misfit and likeness from which no better place is looked for
 WORST = 0.2, 0.0  # beyond which it is no face
 LIKENESS = 0.2  # of a misfit, that a likeness of 1 makes up for
 STEEPEST = 8.0  # condition of the lights: a ring 10 degrees off the axis; beyond, it is one light or a flat picture
@@ -65,8 +65,8 @@ def estimate_lights(frames: np.ndarray, *, ceiling: float = 0.97, model: FaceMod
     best = best_fit(frames, model, ceiling)
     if best.misfit > WORST[0] or best.likeness < WORST[1]:
         raise Rejected(
-            "no upright face is found in the frames, and lights can be estimated from a face alone: "
-            "give them by a lights.csv or a rig.json"
+            "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
+            "alone: give them by a lights.csv or a rig.json"
         )
     lights = turn_normals(best.span @ surface(best, model), invert(best.matrix)).astype(float)
     strengths = np.linalg.norm(lights, axis=1)

@@ -37,7 +37,10 @@ BOUND = 0.5  # of a light, and `FAR` px, that one step may change
 FAR = 2.0
 STEPS = 20
 SETTLED = 0.002  # relative change of X, and .05 px, where the iteration ends
-SEEN = 0.4  # of the model's pixels must be inside the frames
+SEEN, LIT = (
+    0.4,
+    0.05,
+)  # of the model's pixels must be seen at all, and be neither in shadow nor too bright in each frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,7 @@ def fit(frames: np.ndarray, matrix: np.ndarray, model: FaceModel, *, ceiling: fl
     for _ in range(STEPS):
         images = np.stack([warp_map("frame", frame, place, SIDE) for frame in small])
         samples, usable = _samples(images, place, small.shape[1:], model, ceiling)
-        if usable.any(axis=0).mean() < SEEN:
+        if usable.any(axis=0).mean() < SEEN or usable.mean(axis=1).min() < LIT:
             break
         if found is None:
             found = _begin(samples, usable, place, model)

@@ -186,6 +186,7 @@ def test_what_cannot_be_is_refused(shot: Photographs, rng):
         (np.zeros((4, 64, 64)), "no upright face|nothing is lit"),
         (rng.random((4, 96, 96)), "no upright face|too much alike"),
         (sphere, "no upright face"),
+        (np.concatenate([frames[:3], np.ones_like(frames[:1])]), "that every flash lights"),
         (flat, "too much alike|no upright face"),
     ):
         with pytest.raises(Rejected, match=words) as reason:

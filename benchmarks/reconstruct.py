@@ -26,7 +26,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 
 from pipeline.errors import Rejected
-from pipeline.images import read_frame
+from pipeline.images import linear, read_frame
 from pipeline.maps import Maps, read_maps, write_maps
 from pipeline.params import Ingest, Reconstruct
 from stages.ingest.checks import check_filters
@@ -106,7 +106,7 @@ def accuracy(folders: list[Path]) -> None:
         session, truth = read_session(folder), read_maps(folder / "truth.exr")
         given = read_photographs(session.frames, session.lights, session.strengths, ambient=session.ambient)
         regions = read_frame(folder / "regions.png") * 255
-        where, lights, gains = unshadowed(truth, np.rint(regions), given.frames)
+        where, lights, gains = unshadowed(truth, np.rint(regions), linear(given.frames))
         exact = replace(given, lights=lights, strengths=gains)
         for name, photographs, registration in zip(names, (given, given, exact), (True, False, True), strict=True):
             maps, _ = reconstruct(photographs, Reconstruct(registration=registration))
@@ -126,13 +126,14 @@ def speed(folder: Path) -> None:
 
     given, settings = read(), Reconstruct()
     maps, _ = reconstruct(given, settings)
-    samples = given.frames[:, maps.mask]
+    frames = linear(given.frames)
+    samples = frames[:, maps.mask]
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "s.exr"
         parts = {
             "whole session": lambda: write_maps(path, reconstruct(read(), settings)[0]),
             "read": read,
-            "register": lambda: register(given.frames, session.lights, largest=12),
+            "register": lambda: register(frames, session.lights, largest=12),
             "solve": lambda: solve(samples, session.lights, session.strengths, saturated=samples >= 0.99),
             "integrate": lambda: integrate(maps.normal, maps.mask),
             "  by sparse LU": lambda: factorised(maps.normal, maps.mask),

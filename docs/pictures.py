@@ -1,6 +1,6 @@
 """The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run.
 
-python docs/pictures.py [integration thresholding quality flat]     # all of them without a name
+python docs/pictures.py [integration marching thresholding quality flat]     # all of them without a name
 """
 
 from __future__ import annotations
@@ -65,6 +65,30 @@ def integration() -> None:
     axes[3].set_title("px of height down the middle", fontsize=9)
     axes[3].legend(fontsize=8)
     save(figure, "integration")
+
+
+def marching() -> None:
+    """A face under four flashes: what reaches it, albedo and error of two solvers, and a fifth flash foretold."""
+    params, settings = settings_of()
+    who = draw_subject(params, SUBJECT)
+    visit = draw_visit(params, who, 0)
+    shot = photograph(who, visit, SIZE, params.effects, params.seed)
+    figure, axes = row_of(6, 2.1)
+    show(axes[0], np.clip(shot.frames[0], 0, 1), "one of 4 frames", cmap="gray")
+    for solver, panels in {"weighted": axes[1::3], "marching": axes[2::3]}.items():
+        maps = maps_of(shot, visit, settings.model_copy(update={"solver": solver}))
+        if maps is None:
+            raise SystemExit("the session was rejected")
+        where = maps.mask & shot.truth.mask
+        off = np.full(where.shape, np.nan)
+        off[where] = angles(maps.normal[where].T, shot.truth.normal[where].T)
+        skin = where & (shot.regions == R_SKIN)
+        show(panels[0], maps.albedo, f"albedo, {solver}", cmap="gray", vmin=0, vmax=0.9)
+        show(panels[1], off, f"{solver}: {off[skin].mean():.1f}° on skin", cmap="magma", vmin=0, vmax=25)
+    assert maps is not None
+    assert maps.visibility is not None
+    show(axes[3], maps.visibility, "flashes that reach it", cmap="gray", vmin=0, vmax=1)
+    save(figure, "marching")
 
 
 def thresholding() -> None:
@@ -144,7 +168,13 @@ def settings_of() -> tuple[Simulate, Reconstruct]:
     return params, section(ROOT / "params.yaml", "reconstruct", Reconstruct)
 
 
-PICTURES = {"integration": integration, "thresholding": thresholding, "quality": quality, "flat": flat}
+PICTURES = {
+    "integration": integration,
+    "marching": marching,
+    "thresholding": thresholding,
+    "quality": quality,
+    "flat": flat,
+}
 
 
 def main() -> None:

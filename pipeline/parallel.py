@@ -28,6 +28,7 @@ from pipeline.progress import track
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")  # joblib replaces one that has grown
+LATER = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # what torch and others ask for when they are loaded
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 Jobs = int | str  # processes on this machine (-1: all cores), or the address of a Dask scheduler
 
@@ -73,17 +74,22 @@ def _keep_memory() -> None:
 def _one_thread_for_good() -> None:
     cv2.setNumThreads(1)
     threadpool_limits(1)  # what joblib and Dask tell a worker by its environment can be outvoted there
+    os.environ |= LATER
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    threads = cv2.getNumThreads()
+    threads, told = cv2.getNumThreads(), {name: os.environ.get(name) for name in LATER}
     cv2.setNumThreads(1)
+    os.environ |= LATER
     try:
         with threadpool_limits(1):
             yield
     finally:
         cv2.setNumThreads(threads)
+        for name in LATER:
+            del os.environ[name]
+        os.environ |= {name: value for name, value in told.items() if value is not None}
 
 
 def imap_sessions(

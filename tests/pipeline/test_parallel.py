@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -24,6 +25,7 @@ from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, imap_sessions, map_sessions
 
+ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """
 simulate:
   seed: 7
@@ -161,6 +163,25 @@ def test_a_session_takes_one_thread(jobs: int) -> None:
     before = threads(0)
     assert map_sessions(threads, range(4), jobs=jobs, label="x") == [{1}] * 4
     assert threads(0) == before
+
+
+def threads_of_torch(_: int) -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_library_that_a_session_loads_takes_one_thread(jobs: int) -> None:
+    """torch, which the detector loads, asks how many threads there are when it is loaded."""
+    ask = f"""
+from pipeline.parallel import map_sessions
+from tests.pipeline.test_parallel import threads_of_torch
+print(map_sessions(threads_of_torch, range(2), jobs={jobs}, label="x"))
+"""
+    many = {**os.environ, "OMP_NUM_THREADS": "3"}
+    said = subprocess.run([sys.executable, "-c", ask], env=many, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "[1, 1]"
 
 
 def data_files() -> dict[str, str]:

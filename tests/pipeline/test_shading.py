@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.shading import highlight, render
+from pipeline.shading import dot, highlight, lengths, render
 
 Z = np.array([0.0, 0.0, 1.0])
 
@@ -36,3 +36,12 @@ def test_highlight_peaks_half_way_and_holds_its_lobe() -> None:
     assert tilt[np.argmax(lobe)] == pytest.approx(0.3, abs=0.011)
     mirror = highlight(np.array([[np.sin(0.3), 0.0, np.cos(0.3)]]), 2 * light, Z[None], 200.0)
     assert mirror == pytest.approx(2 * 208 / 8 * np.cos(0.3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("order", "CF")
+def test_lengths_and_products_are_numpys_to_the_bit(rng: np.random.Generator, dtype: type, order: str) -> None:
+    one, other = (np.asarray(rng.normal(size=(1000, 3)), dtype, order) for _ in range(2))
+    assert np.array_equal(lengths(one), np.linalg.norm(one, axis=1))
+    assert dot(one, other) == pytest.approx(np.einsum("nc,nc->n", one, other), abs=1e-6)
+    assert lengths(one).dtype == dot(one, other).dtype == dtype

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.simulate.mesh import catmull_clark, grid_quads, subdivide_corners, triangles, tube, vertex_normals
+from stages.simulate.mesh import blend, catmull_clark, grid_quads, subdivide_corners, triangles, tube, vertex_normals
+from stages.simulate.noise import SIZE, Texels, band
 
 CUBE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 CUBE_QUADS = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
@@ -53,3 +54,24 @@ def test_tube_keeps_its_radius_and_closes() -> None:
     assert np.sum(outwards * vertex_normals(vertices, quads), axis=1).min() > 0.4
     assert len(quads) == 60 * 8
     assert triangles(quads).shape == (960, 3)
+
+
+def test_blended_values_are_the_plain_sum_over_corners(rng: np.random.Generator) -> None:
+    values, weights = rng.normal(size=(50, 3)).astype(np.float32), rng.random((200, 3)).astype(np.float32)
+    corners = rng.integers(0, 50, (200, 3))
+    blended = blend(weights, values, corners)
+    assert blended.dtype == np.float32
+    assert np.array_equal(blended, np.einsum("nk,nkc->nc", weights, values[corners]))
+
+
+def test_noise_is_looked_up_between_texels_and_goes_on_beyond_its_edges(rng: np.random.Generator) -> None:
+    """Against the four texels around each place, by `numpy.mod`."""
+    x, y = rng.uniform(-3 * SIZE, 3 * SIZE, (2, 500))
+    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
+    picture = band(7.0)
+    expected = sum(
+        picture[(row + i) % SIZE, (column + j) % SIZE] * np.abs(1 - i - (y - row)) * np.abs(1 - j - (x - column))
+        for i in (0, 1)
+        for j in (0, 1)
+    )
+    assert Texels(x, y).of(picture) == pytest.approx(expected, abs=0.001)

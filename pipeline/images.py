@@ -27,7 +27,7 @@ from pipeline.errors import Rejected, UserError
 from pipeline.tables import write_atomic
 
 SUFFIXES = (".bmp", ".pgm", ".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg")
-MAX_PIXELS = 1 << 25  # of a picture, 33.6 million: four such frames take 11 GB to reconstruct, about 320 bytes a pixel
+MAX_PIXELS = 1 << 25  # of a picture, 33.6 million: four such frames take about 4 GB to reconstruct
 MAX_BYTES = 1 << 30  # of a file: twice that many pixels in four channels of 32 bits
 MAX_CHANNELS = 64  # of an OpenEXR file
 MAX_VALUE = 65535.0  # of a floating-point frame: one that holds 16-bit counts is still understood

@@ -3,7 +3,7 @@
     python benchmarks/least_squares.py [--rounds 9]
 
 Twenty lights by four million pixels, and fifty by twenty thousand, float32. One read is the sum of the input. Ours goes
-on to unit normals and albedo; the peers stop at the scaled normals. Wall seconds on one thread, each in turn, the least
+on to unit normals and albedo; the peers stop at the scaled normals. CPU seconds of one thread, each in turn, the least
 of several rounds. Memory is the peak of what numpy takes beyond the input (tracemalloc), over the output.
 """
 
@@ -39,9 +39,9 @@ def timed(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(time.process_time() - start)
     return {name: min(seconds) for name, seconds in taken.items()}
 
 

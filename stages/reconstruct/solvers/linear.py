@@ -8,7 +8,7 @@ import numpy as np
 
 FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
 STEEPEST = 0.02  # least n_z that a pixel can be seen with
-CACHED = 1 << 13  # pixels that are worked on at a time
+CACHED = 1 << 12  # pixels that are worked on at a time
 MISFIT = 0.1  # of a pixel's brightness: a residual of so much halves its confidence
 
 
@@ -158,13 +158,12 @@ def _split(scaled: np.ndarray, normal: np.ndarray, albedo: np.ndarray, spare: np
     for axis in scaled[1:]:
         albedo += np.multiply(axis, axis, out=spare)
     np.sqrt(albedo, out=albedo)
-    dark = albedo <= 1e-6
-    np.divide(1, np.maximum(albedo, 1e-6, out=spare), out=spare)
-    np.multiply(scaled, spare, out=normal)
-    if dark.any():
-        normal[:, dark] = [[0], [0], [1]]
-    away = np.flatnonzero(normal[2] < STEEPEST)
-    if len(away):
+    np.maximum(albedo, 1e-6, out=spare)
+    np.multiply(scaled, np.divide(1, spare, out=spare), out=normal)
+    if albedo.min() <= 1e-6:
+        normal[:, albedo <= 1e-6] = [[0], [0], [1]]
+    if normal[2].min() < STEEPEST:
+        away = np.flatnonzero(normal[2] < STEEPEST)
         tilted = normal[:, away]
         tilted[2] = STEEPEST
         normal[:, away] = tilted / np.sqrt(np.einsum("ip,ip->p", tilted, tilted))

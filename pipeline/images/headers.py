@@ -18,7 +18,7 @@ from typing import BinaryIO, TypeAlias
 
 from pipeline.errors import Rejected
 
-MAX_PIXELS = 1 << 25  # of a picture, 33.6 million: four such frames take 11 GB to reconstruct, about 320 bytes a pixel
+MAX_PIXELS = 1 << 25  # of a picture, 33.6 million: four such frames take about 4 GB to reconstruct
 Size: TypeAlias = tuple[int, int]  # height, width
 Claim: TypeAlias = tuple[Size, str]  # a size, and what the file lacks of it, "" where it is whole
 _BLANK = rb"(?:\s|#[^\n]*\n)"

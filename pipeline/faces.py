@@ -81,7 +81,7 @@ class Faces:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             raise UserError(f"{path} is missing: run `psface crop` (or `dvc repro`) first") from None
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # numpy reads a header as Python is read: ValueError, TokenError, EOFError, ...
             raise UserError(f"{path} is not whole: run `psface crop` again") from error
         if array.ndim != dimensions or array.dtype.kind not in kinds:
             self._refuse(name, f"{array.ndim} dimensions of {array.dtype}")

@@ -138,6 +138,6 @@ def _read(path: str | Path, read: Callable[[Path], pd.DataFrame], made_by: str) 
     try:
         check_regular(path)
         return read(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # each of pandas, pyarrow and the system has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read ({reason}): delete it and run `psface {made_by}` again") from error

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -76,7 +75,7 @@ class Run:
             check_regular(path)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 found = {name: saved[name] for name in ("session", "subject", "rig", "embedding")}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, NotImplementedError) as error:
+        except Exception as error:  # of the archive, of an array's header, a name that is missing
             raise UserError(f"{path} cannot be read: run `psface evaluate {self.name}` again") from error
         vectors = found["embedding"]
         if vectors.ndim != 2 or vectors.dtype.kind != "f" or len({len(values) for values in found.values()}) > 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import OpenEXR
+import pandas as pd
 import torch
 
 from models import create_model
@@ -16,6 +17,7 @@ from pipeline.faces import PREPROCESSING
 from pipeline.lights import from_angles
 from pipeline.maps import Maps, write_maps
 from pipeline.sessions import Session, write_sessions
+from pipeline.tables import write_parquet
 
 HEIGHT, WIDTH = 12, 20
 AZIMUTHS = (45.0, 135.0, 225.0, 315.0)
@@ -146,3 +148,41 @@ def shoot(folder: Path, suffix: str = "bmp", frames: np.ndarray | None = None) -
 def grey_exr(path: Path, values: np.ndarray) -> None:
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     OpenEXR.File(header, {"Y": values.astype(np.float32)}).write(str(path))
+
+
+RIG = json.dumps(
+    {"name": "near", "lights": [{"direction": [0.5, 0.1, 0.8]}, {"direction": [-0.5, 0.2, 0.8], "strength": 1.5},
+                                {"direction": [0, -0.6, 0.9]}]}, indent=1,
+).encode()  # fmt: skip
+
+
+def faces(folder: Path) -> dict[str, bytes]:
+    """The bytes of three packed faces by file."""
+    rng = np.random.default_rng(6)
+    np.save(folder / "normal.npy", rng.normal(size=(3, 8, 8, 3)).astype(np.float16))
+    np.save(folder / "mask.npy", np.ones((3, 8, 8), np.uint8))
+    write_parquet(folder / "index.parquet", pd.DataFrame({"session": ["a", "b", "c"], "row": [0, 1, 2]}))
+    return {name: (folder / name).read_bytes() for name in ("normal.npy", "mask.npy", "index.parquet")}
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """The bytes of what evaluating a run leaves."""
+    rate = {"value": 0.9, "low": 0.8, "high": None}
+    recognition = {
+        "verification": {"auc": rate, "eer": {"absent": "few"}},
+        "identification": {"overall": {"rank1": rate}},
+    }
+    numbers = dict.fromkeys(("subjects", "sessions", "without_face", "genuine", "impostor"), 3)
+    metrics = {
+        "run": {"name": "x", "modalities": "normal"},
+        **recognition,
+        "attributes": {"gender": {"auroc": rate, "balanced_accuracy": rate}},
+        "raw_pixels": recognition,
+        "counts": {**numbers, "attributes": {"gender": {"male": {"sessions": 2}}}},
+    }
+    names = {name: np.array(["a", "b", "c"]) for name in ("session", "subject", "rig")}
+    np.savez(folder / "embeddings.npz", embedding=np.ones((3, 4), np.float32), **names)
+    return {
+        "metrics.json": json.dumps(metrics, indent=1).encode(),
+        "embeddings.npz": (folder / "embeddings.npz").read_bytes(),
+    }

@@ -71,6 +71,12 @@ def fill(folder: Path, *, share: float, seed: int) -> Zoo:
     for name in ("lights.csv", "labels.csv"):
         zoo.add(("folder",), name, own[name], count(100), own, text=True)
     zoo.add(("table",), "sessions.parquet", healthy.sessions(zoo.kept), count(60), {}, text=False)
+    zoo.add(("rig",), "rig.json", healthy.RIG, count(80), {}, text=True)
+    packed = healthy.faces(zoo.kept)
+    for name in packed:
+        zoo.add(("faces",), name, packed[name], count(40), packed, text=False)
+    for name, content in healthy.results(zoo.kept).items():
+        zoo.add(("results",), name, content, count(60), {}, text=name.endswith("json"))
     described, weights = healthy.run(zoo.kept)
     run = {"contract.json": described, "weights.safetensors": weights}
     zoo.add(("run",), "contract.json", described, count(80), run, text=True)

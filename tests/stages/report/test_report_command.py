@@ -225,7 +225,7 @@ def test_mistakes_are_one_line(fabricate, capsys):
     fabricate()
     for prepare, words in (
         (lambda: None, "no run has been evaluated"),
-        (lambda: write_json("runs/normal/evaluate/metrics.json", {}), "runs/normal/evaluate is not whole"),
+        (lambda: write_json("runs/normal/evaluate/metrics.json", {}), "runs/normal/evaluate/metrics.json is not whole"),
         (lambda: Path("runs/normal/evaluate/metrics.json").write_text("{"), "is not JSON"),
     ):
         prepare()

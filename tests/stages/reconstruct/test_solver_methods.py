@@ -9,7 +9,7 @@ from face_scene import angles, photograph, ring
 from pipeline.lights import from_angles
 from stages.reconstruct.order import disorder
 from stages.reconstruct.shadows import clearance, visible
-from stages.reconstruct.solvers import MANY, choose, solve, split
+from stages.reconstruct.solvers import MANY, choose, solve, split, surroundings
 from stages.reconstruct.solvers.linear import held_least_squares
 from stages.reconstruct.solvers.thresholding import DARK, FURTHER, HIGH, LOW, SCALES, TRACE
 
@@ -115,6 +115,57 @@ def test_marching_holds_a_glint_and_a_shadow_down():
         unit, _ = split(solve(frames[:, mask], scene.lights, np.ones(5), mask=mask, method=method).scaled)
         error[method] = angles(unit.T, scene.normal[mask])[spoilt[mask]].mean()
     assert error["marching"] < 0.85 * error["weighted"]
+
+
+def ramp(value: float, low: float, high: float) -> float:
+    """0 below low, 1 above high, a cubic between them."""
+    t = min(max((value - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
+
+
+def test_marching_is_its_equations_at_each_pixel():
+    """The readable twin: loops over pixels and flashes, 3x3 systems by numpy, on frames with a glint and a shadow."""
+    scene = photograph(40, ring(40, 5))
+    mask, frames, strengths = scene.mask, scene.frames.copy(), np.array([1.0, 0.9, 1.1, 1.0, 1.2])
+    frames[1, 18:20, 16:18], frames[3, 24:28, 20:26] = 0.97, 0.01
+    samples = frames[:, mask] * strengths.astype(np.float32)[:, None]
+    first = solve(samples, scene.lights, strengths, method="weighted")
+    around = surroundings(*split(first.scaled), first.confidence, scene.lights, mask, floor=0.05)
+    got = solve(samples, scene.lights, strengths, mask=mask, method="marching").scaled
+    rows = scene.lights * strengths[:, None]
+    for p in range(0, samples.shape[1], 3):
+        x, residual, before = (values[:, p].astype(float) for values in (samples, first.residual, first.weights))
+        normal, tone = around.normal[:, p].astype(float), float(around.tone[p])
+        doubt = (lost := before @ residual**2) / (lost + 0.01**2 * before @ x**2 + 1e-12)
+        matrix, right, whole, kept = np.zeros((3, 3)), np.zeros(3), 3 / 255, 0.0
+        for i, row in enumerate(rows):
+            expected = tone * max(row @ normal, 0.1 * strengths[i])
+            lit = around.lit[i, p] * (0.02 + 0.98 * ramp(x[i] / expected, 0.1, 0.5))
+            fair = 1 - 0.999 * ramp(x[i] / expected, 1.56, 2.6)
+            plain = min(max(x[i], 0.0), 1.5 * expected) + 3 / 255 if before[i] > 0 else 0.0
+            weight = plain * (1 - doubt * (1 - max(lit, 0.02) * fair))
+            matrix, right = matrix + weight * np.outer(row, row), right + weight * x[i] * row
+            whole, kept = whole + plain, kept + weight
+        hold = 0.3 / 2 * whole * doubt * min(max(1.2 - kept / whole, 0.0), 1.0)
+        expected_scaled = np.linalg.solve(matrix + hold * np.eye(3), right + hold * tone * normal)
+        assert got[:, p] == pytest.approx(expected_scaled, abs=2e-4)
+
+
+def test_surroundings_are_means_by_confidence(rng):
+    """The smoothed normal and albedo against sums over all pixels of the mask."""
+    scene = photograph(40, ring(40, 5))
+    mask = scene.mask
+    unit, albedo = scene.normal[mask].T.astype(np.float32), rng.random(mask.sum(), np.float32)
+    confidence = rng.random(mask.sum(), np.float32)
+    around = surroundings(unit, albedo, confidence, scene.lights, mask, floor=0.05)
+    places = np.argwhere(mask)
+    for p in range(0, len(places), 97):
+        away = ((places - places[p]) ** 2).sum(axis=1)
+        for size, values, got in ((0.006, unit, around.normal[:, p]), (0.02, albedo[None], around.tone[p : p + 1])):
+            weight = np.exp(-away / (2 * (size * 40) ** 2)) * (confidence + 0.02)
+            mean = (values * weight).sum(axis=1) / weight.sum()
+            mean = mean / np.linalg.norm(mean) if len(mean) == 3 else mean
+            assert got == pytest.approx(mean, abs=0.02)
 
 
 def test_lights_of_each_pixel_that_are_alike_are_the_lights_of_all():

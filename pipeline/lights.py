@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.tables import read_text
 
-MAX_SIZE = 1e6  # of a light's vector or its strength, as written: beyond it (or its inverse) float32 loses the frames
+MAX_SIZE = 1e6  # of a light's vector, as written
+MAX_STRENGTH = 1e3  # and 1 / 1000 at least: beyond it an albedo, which is light over strength, leaves the range of half
 LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes: systems refuse names that are longer, some of them paths
 MAX_CONDITION = 50.0  # three lights in a cone of about 1.6 degrees: beyond it normals are noise
 
@@ -177,8 +178,8 @@ def read_lights_csv(path: str | Path) -> LightTable:
             raise UserError(f"{path}: line {number}: frame {cells['frame']} is named twice")
         if not 0 < math.hypot(*values[-1][:3]) < MAX_SIZE:
             raise UserError(f"{path}: line {number}: x, y, z must be finite and not all zero")
-        if not 1 / MAX_SIZE < values[-1][3] < MAX_SIZE:
-            raise UserError(f"{path}: line {number}: strength must be above 0 and finite, got {cells['strength']}")
+        if not 1 / MAX_STRENGTH <= values[-1][3] <= MAX_STRENGTH:
+            raise UserError(f"{path}: line {number}: strength must be between 0.001 and 1000, got {cells['strength']}")
         frames.append(cells["frame"])
     table = np.array(values, float).reshape(-1, 4)
     lights = table[:, :3] / np.linalg.norm(table[:, :3], axis=1, keepdims=True)

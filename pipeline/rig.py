@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import PsfaceError, UserError
 from pipeline.faults import explain
-from pipeline.lights import MAX_SIZE, check_lights
+from pipeline.lights import MAX_SIZE, MAX_STRENGTH, check_lights
 from pipeline.params.base import Section
 from pipeline.tables import read_text, write_json
 
@@ -43,7 +43,7 @@ class Light(Section):
     frame: Pattern | None = None
     direction: Vector | None = None
     position: Vector | None = None
-    strength: Annotated[float, Field(gt=1 / MAX_SIZE, lt=MAX_SIZE)] = 1.0
+    strength: Annotated[float, Field(ge=1 / MAX_STRENGTH, le=MAX_STRENGTH)] = 1.0
     error: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="after")

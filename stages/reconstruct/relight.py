@@ -22,6 +22,7 @@ from PIL import Image
 
 from pipeline.errors import Rejected, UserError
 from pipeline.images import write_picture
+from pipeline.lights import MAX_STRENGTH
 from pipeline.maps import Maps, read_maps
 from pipeline.progress import wrote
 from pipeline.shading import render
@@ -44,8 +45,8 @@ def command(session: str, light: str | None, strength: float, out: str | None, o
     """Photograph a session's maps under a new flash, with the shadows that it casts."""
     if bool(light) != bool(out) or not (out or orbit):
         raise UserError("give --light x,y,z with -o picture.png, or --orbit picture.gif, or both")
-    if not 0 < strength < 1e6:
-        raise UserError(f"--strength must be above 0 and finite, got {strength:g}")
+    if not 1 / MAX_STRENGTH <= strength <= MAX_STRENGTH:
+        raise UserError(f"--strength must be between 0.001 and 1000, got {strength:g}")
     direction = _direction(light) if light else None
     if orbit and Path(orbit).suffix.lower() != ".gif":
         raise UserError(f"{orbit}: an orbit is written as an animation; give a name that ends in .gif")

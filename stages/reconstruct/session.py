@@ -79,8 +79,9 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     method: Method = settings.solver
     if method == "auto":
         method = choose(len(lights), masked=True)[0]
-    fit, depth = _shape(Task(stack, lights, strengths, mask, settings), method, checked)
-    maps = Maps(fit.normal, fit.albedo, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
+    unit = np.float32(strengths.mean())  # floors and holds of the solvers are in samples of a flash of strength 1
+    fit, depth = _shape(Task(stack, lights, strengths / unit, mask, settings), method, checked)
+    maps = Maps(fit.normal, fit.albedo / unit, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
     notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked)]
     if residuals and (len(lights) > MOST_RESIDUALS or 2 * len(lights) * mask.size > LARGEST_RESIDUALS):
         residuals = False
@@ -167,6 +168,7 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     white = 1 if given.frames.dtype.kind == "f" else np.iinfo(given.frames.dtype).max
     level = np.array([cv2.mean(frame)[0] / white for frame in given.frames])
     level -= 0 if ambient is None else ambient.mean()
+    level /= given.strengths / given.strengths.mean()  # a weak flash is no dead one
     fired = level >= max(UNLIT * float(np.median(level)), 1e-6)
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")

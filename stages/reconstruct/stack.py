@@ -14,6 +14,7 @@ from pipeline.images import linear
 from stages.reconstruct.registration import shifted
 
 STRIP = 1 << 19  # samples that are worked on at a time: what a cache holds
+LEAST_ROWS = 16  # of a strip: each of a moved frame takes rows above and below with it
 REACH = 3  # rows that bicubic interpolation sees beyond a pixel's own
 
 
@@ -36,7 +37,7 @@ class Stack:
     def strips(self) -> Iterator[slice]:
         """Rows, a few at a time."""
         height, width = self.shape
-        step = max(1, STRIP // (len(self) * width))
+        step = max(LEAST_ROWS, STRIP // (len(self) * width))
         return (slice(first, min(first + step, height)) for first in range(0, height, step))
 
     def flash(self, at: int, rows: slice = slice(None)) -> np.ndarray:

@@ -95,8 +95,8 @@ def test_frames_without_a_row_and_frames_given_twice(tmp_path):
         ("frame,x,y,z\na,0,0,0\n", "line 2: x, y, z must be finite and not all zero"),
         ("frame,x,y,z\na,0,nan,1\n", "line 2"),
         ("frame,x,y,z\na,0,0,1\na,0,1,1\n", "line 3: frame a is named twice"),
-        ("frame,x,y,z,strength\na,0,0,1,-2\n", "line 2: strength must be above 0"),
-        ("frame,x,y,z,strength\na,0,0,1,1e308\n", "line 2: strength must be above 0 and finite"),
+        ("frame,x,y,z,strength\na,0,0,1,-2\n", "line 2: strength must be between 0.001 and 1000"),
+        ("frame,x,y,z,strength\na,0,0,1,1e308\n", "line 2: strength must be between 0.001 and 1000"),
         ("frame,x,y,z\n" + "a" * 256 + ",0,0,1\n", "line 2: a.* is no name of a file"),  # was an OSError
         ("frame,x,y,z\na\x00b,0,0,1\n", r"line 2: a\\x00b is no name of a file"),
     ],

@@ -42,11 +42,13 @@ def captures_of(sessions: Sequence[Session], only: str | None = None) -> Capture
 
     Raises
     ------
-    UserError : no such rig, or sessions that share no lights, so that gains cannot be compared.
+    UserError : no such rig, no session of known lights, or sessions that share none, so that gains cannot be compared.
     """
-    chosen = [s for s in sessions if only is None or s.rig == only]
+    chosen = [s for s in sessions if (only is None or s.rig == only) and s.known_lights is not None]
     rigs = sorted({s.rig for s in sessions})
     if not chosen:
+        if any(only is None or s.rig == only for s in sessions):
+            raise UserError("the lights of no session are known; gains are found for flashes whose directions are")
         raise UserError(f"no session is of the rig {only}; there are {', '.join(rigs)}")
     chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, MOST_SESSIONS).astype(int))]
     directions, lights = _distinct(chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from pipeline.images import write_picture
 from pipeline.lights import from_angles
 from pipeline.params import Ingest
 from pipeline.rig import Light, Rig, read_rig, write_rig
+from pipeline.sessions import Session
 from stages.ingest.folder import read_folder
 from stages.reconstruct.calibration.calibrate import command
-from stages.reconstruct.calibration.captures import patterns_of
+from stages.reconstruct.calibration.captures import captures_of, patterns_of
 from stages.reconstruct.calibration.directions import refine_directions
 from stages.reconstruct.calibration.gains import Samples, estimate_gains
 from stages.reconstruct.calibration.near import near_lights
@@ -242,3 +244,13 @@ def test_patterns_tell_lights_apart_by_what_their_names_share():
     lights = [np.arange(3)] * 2
     patterns = patterns_of([Named("yaleB01"), Named("yaleB12")], lights, 3)
     assert patterns == ["yaleB*_P00A+000E+00.pgm", "yaleB*_P00A+035E+40.pgm", "yaleB*_P00A-035E+40.pgm"]
+
+
+def test_sessions_of_unknown_lights_say_nothing_of_gains():
+    """Their missing directions, which compare with nothing, counted as the rig's lights in the order of their frames."""
+    lights = ring(35, 4)
+    known = Session("a/1", "a", "1", "rig", tuple(f"{i}.png" for i in range(4)), lights=lights, strengths=np.ones(4))
+    unknown = replace(known, id="b/1", subject="b", lights=np.full((4, 3), np.nan))
+    assert captures_of([known, unknown]).sessions == [known]
+    with pytest.raises(UserError, match="lights of no session are known"):
+        captures_of([unknown])

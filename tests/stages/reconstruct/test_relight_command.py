@@ -56,7 +56,7 @@ def test_relight_and_orbit(tmp_path, capfd, scene):
         (("--light", "1,2"), "with -o"),
         (("--light", "1,2", "-o", "a.png"), "three numbers"),
         (("--light", "0,0,-1", "-o", "a.png"), "behind the face"),
-        (("--light", "0,0,1", "--strength", "0", "-o", "a.png"), "above 0"),
+        (("--light", "0,0,1", "--strength", "0", "-o", "a.png"), "between 0.001 and 1000"),
         (("--light", "0,0,1", "-o", "a.png"), "cannot be read"),
         (("--orbit", "a.png"), "ends in .gif"),
         ((), "or both"),

@@ -1,4 +1,4 @@
-"""Sessions worked on a few rows at a time: the same as the whole, in any type of frame; the network; plain squares."""
+"""Sessions worked on a few rows at a time: the same as the whole, in any type of frame; plain least squares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.registration import shifted
 from stages.reconstruct.session import Photographs, reconstruct
 from stages.reconstruct.solvers import least_squares, split
-from stages.reconstruct.solvers.thresholding import network, ranked
 from stages.reconstruct.stack import Stack
 
 
@@ -66,16 +65,6 @@ def test_too_many_residuals_are_left_out_and_said(monkeypatch, scene):
     assert "goes by the maps alone" in quality.notes
 
 
-@pytest.mark.parametrize(("count", "first", "last"), [(3, 0, 2), (12, 2, 9), (20, 7, 14), (50, 20, 34), (128, 51, 88)])
-def test_the_network_finds_positions_as_sorting_does(rng, count, first, last):
-    values = rng.integers(0, 9, (count, 300)).astype(np.float32)  # with ties
-    ordered = np.sort(values, axis=0)
-    low, high = ranked(values, first, last)
-    assert np.array_equal(low, ordered[first])
-    assert np.array_equal(high, ordered[last])
-    assert len(network(count, first, last)) < count * np.log2(count) ** 2
-
-
 def test_plain_least_squares_is_numpys(rng):
     lights, strengths = ring(35, 7), rng.uniform(0.5, 2, 7)
     samples = rng.normal(0.4, 0.4, (7, 20000)).astype(np.float32)
@@ -86,3 +75,28 @@ def test_plain_least_squares_is_numpys(rng):
     assert np.allclose(albedo, length, atol=1e-5)
     assert np.allclose(normal, unit, atol=1e-4)
     assert np.array_equal(normal[:, :5], np.repeat([[0], [0], [1]], 5, axis=1))
+
+
+@pytest.mark.parametrize(("method", "count"), [("weighted", 4), ("marching", 6), ("thresholding", 20)])
+@pytest.mark.parametrize("unit", [0.002, 50.0])
+def test_the_unit_of_the_strengths_is_the_albedos_alone(rng, method, count, unit):
+    """A common factor used to change normals: floors and holds are in samples of a flash of strength 1."""
+    scene = photograph(96, ring(35, count))
+    frames, strengths = sensor(scene.frames, rng), np.linspace(0.8, 1.2, count)
+    frames[1, 40:50, 40:50] = 0.9
+    one, _ = reconstruct(Photographs(frames, scene.lights, strengths), Reconstruct(solver=method), residuals=True)
+    other, quality = reconstruct(
+        Photographs(frames, scene.lights, unit * strengths), Reconstruct(solver=method), residuals=True
+    )
+    assert np.abs(one.normal - other.normal).max() < 2e-4
+    assert np.allclose(unit * other.albedo, one.albedo, rtol=1e-3, atol=1e-5)
+    assert np.isfinite(other.residuals).all()
+    assert "out of order" not in quality.notes
+
+
+def test_a_weak_flash_is_not_taken_for_a_dead_one(scene):
+    strengths = np.array([1, 1, 1, 0.05])
+    frames = (scene.frames * strengths[:, None, None]).astype(np.float32)
+    maps, quality = reconstruct(Photographs(frames, scene.lights, strengths), Reconstruct(registration=False))
+    assert "left out" not in quality.notes
+    assert maps.attributes["solver"] == "marching"

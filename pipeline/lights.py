@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.tables import read_text
 
+COLUMNS = ("frame", "x", "y", "z", "strength")  # of a table of lights, the last one optional
 MAX_SIZE = 1e6  # of a light's vector, as written
 MAX_STRENGTH = 1e3  # and 1 / 1000 at least: beyond it an albedo, which is light over strength, leaves the range of half
 LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes: systems refuse names that are longer, some of them paths
@@ -140,7 +141,8 @@ def read_lights_csv(path: str | Path) -> LightTable:
 
     Raises
     ------
-    UserError : no such file, a column is missing, a value is no number, a direction is zero, a frame is named twice.
+    UserError : no such file, a column is missing or unknown, a row is too long, a value is no number, a direction is
+        zero, a frame is named twice.
         The message names file and line. Whether a choice of rows can give normals, :func:`check_lights` says.
     """
     path = Path(path)
@@ -157,14 +159,22 @@ def read_lights_csv(path: str | Path) -> LightTable:
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read as a table of lights (frame,x,y,z): {error}") from error
     header = [name.strip().lower() for name in rows[0]] if rows else []
-    missing = [name for name in ("frame", "x", "y", "z") if name not in header]
+    missing = [name for name in COLUMNS[:4] if name not in header]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; the first line must be frame,x,y,z[,strength]")
+    unknown = [name for name in header if name and name not in COLUMNS]
+    if unknown:
+        raise UserError(f"{path}: unknown column {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
     frames: list[str] = []
     values: list[list[float]] = []
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
+        if len(row) > len(header):
+            raise UserError(
+                f"{path}: line {number}: {len(row)} cells under {len(header)} names of columns; write decimals with a "
+                "point, and name every column"
+            )
         cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
         try:
             values.append([float(cells[name]) for name in ("x", "y", "z")] + [float(cells.get("strength") or 1.0)])

@@ -14,6 +14,7 @@ from pipeline.errors import Rejected, UserError
 from pipeline.lights import condition, to_angles
 from pipeline.params import Ingest
 from pipeline.progress import track
+from pipeline.rig import RIG
 from pipeline.sessions import Session
 from stages.ingest.check_files import Kind, kind_of
 from stages.ingest.check_pixels import Look, look_or_reason, spread
@@ -148,24 +149,25 @@ def guess_source(root: Path) -> tuple[str, str]:
         None does.
     """
     files = {path.name for path in visible(root) if path.is_file()}
-    if LIGHTS in files:
-        return "folder", f"it holds {LIGHTS}"
+    for name in (LIGHTS, RIG):
+        if name in files:
+            return "folder", f"it holds {name}"
     for subject in folders(root):
         inside = visible(subject)
         for path in inside:
             if FLASH.fullmatch(path.name):
                 return "yaleb", f"{subject.name} holds {path.name}"
-            if path.name == LIGHTS:
-                return "folder", f"{subject.name} holds {LIGHTS}"
+            if path.name in (LIGHTS, RIG):
+                return "folder", f"{subject.name} holds {path.name}"
         for session in inside:
             names = [path.name for path in visible(session)] if session.is_dir() else []
             for name in names:
-                if name == LIGHTS:
-                    return "folder", f"{subject.name}/{session.name} holds {LIGHTS}"
+                if name in (LIGHTS, RIG):
+                    return "folder", f"{subject.name}/{session.name} holds {name}"
                 if name.lower() == "lightsource.m":
                     return "photoface", f"{subject.name}/{session.name} holds {name}"
     raise UserError(
-        f"{root}: neither {LIGHTS} (source folder) nor <subject>/<session>/LightSource.m (photoface) nor "
+        f"{root}: neither {LIGHTS} or {RIG} (source folder) nor <subject>/<session>/LightSource.m (photoface) nor "
         "yaleB01/yaleB01_P00A+000E+00.pgm and its like (yaleb) in it; give --source, or write a lights.csv"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,10 @@ def command(folder: str, path: str, source: str | None, trained: str | None) -> 
     for text in (*found.notes, *notes):
         click.echo(f"note: {text}", err=True)
     guessed = f" (guessed: {found.guess})" if found.guess else ""
-    wrote(place, note=f"{len(found.sessions)} sessions, source {found.source}{guessed}; next: cd {place} && dvc repro")
+    wrote(
+        place,
+        note=f"{len(found.sessions)} sessions, source {found.source}{guessed}; next: cd {shlex.quote(str(place))} && dvc repro",
+    )
 
 
 def check_place(place: Path, data: Path) -> None:

@@ -89,6 +89,8 @@ def test_frames_without_a_row_and_frames_given_twice(tmp_path):
         ("frame,x,y\na,1,2\n", "no column z"),
         ("frame,x,y,z\na,1,0,one\n", "line 2: x, y, z and strength must be numbers"),
         ("frame,x,y,z\na,1,0\n", "line 2"),
+        ("frame,x,y,z\na,60,5,55,2,120,1\n", "line 2: 7 cells under 4 names"),  # decimal commas, read as other lights
+        ("frame,x,y,z,strengt\na,0,0,1,2\n", "unknown column strengt; known are frame, x, y, z, strength"),
         ("frame,x,y,z\n,1,0,1\n", "line 2: no frame"),
         ("x,y,z,frame\n1,2,3\n", "line 2: no frame"),  # was a KeyError
         ("frame,x,y,z" + "a" * 200_000, "cannot be read as a table"),  # was a csv.Error

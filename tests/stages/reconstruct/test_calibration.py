@@ -249,7 +249,8 @@ def test_patterns_tell_lights_apart_by_what_their_names_share():
 def test_sessions_of_unknown_lights_say_nothing_of_gains():
     """Their missing directions, which compare with nothing, counted as the rig's lights in the order of their frames."""
     lights = ring(35, 4)
-    known = Session("a/1", "a", "1", "rig", tuple(f"{i}.png" for i in range(4)), lights=lights, strengths=np.ones(4))
+    frames = tuple(f"{i}.png" for i in range(4))
+    known = Session("a/1", "a", "1", "rig", frames, lights=lights, strengths=np.ones(4))
     unknown = replace(known, id="b/1", subject="b", lights=np.full((4, 3), np.nan))
     assert captures_of([known, unknown]).sessions == [known]
     with pytest.raises(UserError, match="lights of no session are known"):

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -122,21 +123,43 @@ def imap_sessions(
         return
     if jobs < 1 and jobs != -1:
         raise UserError(f"--jobs {jobs}: give a number of processes, or -1 for all cores")
-    jobs = cpu_count() if jobs == -1 else jobs
+    jobs = _processes(jobs)
     if jobs == 1 or len(items) <= 1:
         _keep_memory()
         with _one_thread():
             yield from track((_call(function, item) for item in items), label, total=len(items))
         return
-    ending = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
-    pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs", **ending)
-    results = pool(delayed(_call_in)(Path.cwd(), function, item) for item in items)
+    results = _pool(jobs)(delayed(_call_in)(Path.cwd(), function, item) for item in items)
     try:
         yield from track(results, label, total=len(items))
     except TerminatedWorkerError:
         raise PsfaceError(
             f"{label}: a worker process was killed, mostly for want of memory: give fewer --jobs"
         ) from None
+
+
+def warm_up(jobs: Jobs, module: str) -> None:
+    """Let the processes that `imap_sessions` will use start, and import a module that takes long, while their caller
+    does work of its own.
+    """
+    if isinstance(jobs, str) or _processes(jobs) < 2:
+        return
+    pool, task = _pool(_processes(jobs)), delayed(_call_in)(Path.cwd(), _import, module)
+    Thread(target=lambda: list(pool([task] * _processes(jobs))), daemon=True).start()
+
+
+def _import(module: str) -> None:
+    import_module(module)  # a module that was returned would be imported by the caller too
+
+
+def _processes(jobs: int) -> int:
+    return cpu_count() if jobs == -1 else jobs
+
+
+def _pool(jobs: int) -> Parallel:
+    """Worker processes; those of an earlier call work on."""
+    ending = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+    return Parallel(n_jobs=jobs, return_as="generator", batch_size=1, pre_dispatch="3*n_jobs", **ending)
 
 
 def map_sessions(

@@ -22,10 +22,9 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from pipeline.errors import PsfaceError, UserError
+from pipeline.recorded import DONE, is_recorded, mark_done, settle
 
 ROOT = Path(".psface")
-DONE = "done"
-ORPHAN = "DVC was killed meanwhile"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -143,13 +142,13 @@ class StageWork:
         self.home = ROOT / name
         self.dir = self.home / key
         self.kept = "DVC_STAGE" in os.environ
-        self._parent = os.getppid()
         self._held = ExitStack()
 
     def __enter__(self) -> StageWork:
         self._held.enter_context(hold(self.name))
-        if _recorded(self.home):
+        if is_recorded(self.home):
             shutil.rmtree(self.dir, ignore_errors=True)  # the same work once more: asked for by force
+            settle(self.home)
         (self.home / DONE).unlink(missing_ok=True)
         for other in self.home.iterdir():
             if other.is_dir() and other.name != self.dir.name and _is_key(other.name):
@@ -163,7 +162,7 @@ class StageWork:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self.kept:
-            (self.home / DONE).write_text("" if os.getppid() == self._parent else ORPHAN)
+            mark_done(self.home, self.dir.name)
         elif kind is None:
             shutil.rmtree(self.dir, ignore_errors=True)
         self._held.close()
@@ -199,25 +198,17 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _recorded(home: Path) -> bool:
-    """Whether a stage finished under DVC, and DVC has written its lock file since."""
-    done, record = home / DONE, Path("dvc.lock")
-    if not (done.exists() and record.exists()) or done.read_text() == ORPHAN:
-        return False
-    return record.stat().st_mtime_ns >= done.stat().st_mtime_ns
-
-
 def _clear_recorded() -> None:
     """Remove what other stages have kept and DVC has recorded."""
     for done in [*ROOT.glob(f"*/{DONE}"), *ROOT.glob(f"*/*/{DONE}")]:
-        if not _recorded(done.parent):
+        if not is_recorded(done.parent):
             continue  # its lock is left to those who need it
         with open(done.with_name("lock"), "a+") as lock:
-            if _lock(lock) and _recorded(done.parent):
+            if _lock(lock) and is_recorded(done.parent):
                 for kept in done.parent.iterdir():
                     if kept.is_dir() and _is_key(kept.name):
                         shutil.rmtree(kept)
-                done.unlink()
+                settle(done.parent)
 
 
 def _mend(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.options import jobs_option
-from pipeline.parallel import Jobs
+from pipeline.parallel import Jobs, warm_up
 from pipeline.params import Crop, section
 from pipeline.progress import wrote
 from pipeline.sessions import read_sessions
@@ -42,6 +42,8 @@ def command(params_path: str, sessions: str, maps: str, out: str, device: str, j
     session has no face.
     """
     params = section(params_path, "crop", Crop)
+    if device == "cpu":
+        warm_up(jobs, "stages.crop.detector")  # with torch, which takes longer than all that is read here
     table = read_sessions(sessions)
     frames = stamps_of(name for session in table for name in session.frames)
     with StageWork("crop", key=key_of(params, Path(sessions), Path(maps), frames, *source(*CODE))) as work:

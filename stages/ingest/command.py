@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
-import pandas as pd
 
 from pipeline.errors import Rejected, UserError, one_line
 from pipeline.images import SUFFIXES, read_frame
@@ -56,6 +55,8 @@ def command(params_path: str, out: str, rejected: str, jobs: Jobs) -> None:
     sessions, refusals, notes = ingest(params, jobs=jobs)
     for text in notes:
         click.echo(f"note: {text}", err=True)
+    import pandas as pd  # here: `--help` needs no tables
+
     write_csv(
         rejected, pd.DataFrame([(r.id, "ingest", r.reason) for r in refusals], columns=["session", "stage", "reason"])
     )

@@ -12,10 +12,11 @@ from pipeline.errors import Rejected, UserError
 from pipeline.images import decode, read_frame, write_picture
 from pipeline.maps import read_maps
 from pipeline.progress import wrote
-from pipeline.tables import write_atomic
+from pipeline.tables import read_text, write_atomic
 from stages.reconstruct.integration import METHODS, integrate
 from stages.reconstruct.view import relief
 
+MOST_CAMERA = 10_000  # bytes of nine numbers
 UNIT = 0.2  # how far the length of a normal may be from 1 where no mask is given
 
 
@@ -102,12 +103,15 @@ def read_camera(path: str) -> np.ndarray:
 
     Raises
     ------
-    UserError : it is not three lines of three numbers.
+    UserError : it cannot be read, or is not three lines of three numbers.
     """
     try:
-        camera = np.loadtxt(path, delimiter="," if "," in Path(path).read_text(encoding="utf-8") else None)
-    except ValueError as error:
-        raise UserError(f"{path}: not a camera matrix: three lines of three numbers are needed") from error
+        text = read_text(path, most=MOST_CAMERA)
+        camera = np.array([line.replace(",", " ").split() for line in text.splitlines() if line.strip()], dtype=float)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:  # words, rows of unlike lengths, not UTF-8
+        camera = np.empty(0)
     if camera.shape != (3, 3):
         raise UserError(f"{path}: not a camera matrix: three lines of three numbers are needed")
     return camera

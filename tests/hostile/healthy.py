@@ -160,9 +160,41 @@ def faces(folder: Path) -> dict[str, bytes]:
     """The bytes of three packed faces by file."""
     rng = np.random.default_rng(6)
     np.save(folder / "normal.npy", rng.normal(size=(3, 8, 8, 3)).astype(np.float16))
+    np.save(folder / "depth.npy", rng.normal(size=(3, 8, 8, 1)).astype(np.float16))
     np.save(folder / "mask.npy", np.ones((3, 8, 8), np.uint8))
     write_parquet(folder / "index.parquet", pd.DataFrame({"session": ["a", "b", "c"], "row": [0, 1, 2]}))
-    return {name: (folder / name).read_bytes() for name in ("normal.npy", "mask.npy", "index.parquet")}
+    return {name: (folder / name).read_bytes() for name in ("normal.npy", "depth.npy", "mask.npy", "index.parquet")}
+
+
+def splits(folder: Path) -> dict[str, bytes]:
+    """The bytes of a table of splits, and of the faces and sessions that it speaks of."""
+    lights = np.array([[0.5, 0, 0.8], [-0.5, 0.1, 0.8], [0, -0.6, 0.8]])
+    lights /= np.linalg.norm(lights, axis=1, keepdims=True)
+    made = [Session(who, who, "first", "near", ("a.png", "b.png", "c.png"), lights, np.ones(3)) for who in "abc"]
+    table = pd.DataFrame({"session": list("abc"), "subject": list("abc"), "split": ["train", "test", "test"]})
+    return faces(folder) | {
+        "splits.parquet": write_parquet(folder / "splits.parquet", table.assign(keep=True, weight=1.0)).read_bytes(),
+        "sessions.parquet": write_sessions(folder / "sessions.parquet", made).read_bytes(),
+    }
+
+
+def quality(folder: Path) -> bytes:
+    """The bytes of a table of three sessions' quality, one of which was rejected."""
+    table = pd.DataFrame({"session": list("abc"), "residual": [0.1, 0.2, np.nan], "rejected": ["", "", "a: empty"]})
+    return write_parquet(folder / "quality.parquet", table.assign(notes="")).read_bytes()
+
+
+CAMERA = b"800, 0, 9.5\n0, 800, 5.5\n0, 0, 1\n"
+
+
+def normals() -> dict[str, bytes]:
+    """The bytes of a sphere's normal map, of 8 and of 16 bits."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    x, y = (columns - 9.5) / 12, (5.5 - rows) / 12
+    normal = np.stack([x, y, np.sqrt(1 - x**2 - y**2)], axis=-1)[..., ::-1] / 2 + 0.5
+    deep = np.rint(normal * 65535).astype(np.uint16)
+    made = {"normals.png": (deep >> 8).astype(np.uint8), "deep.png": deep}
+    return {name: cv2.imencode(".png", picture)[1].tobytes() for name, picture in made.items()}
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -125,11 +125,12 @@ def read_rig(path: Path) -> None:
 
 
 def read_faces(path: Path) -> None:
-    """A damaged normal.npy or mask.npy beside its whole siblings."""
+    """A damaged normal.npy, depth.npy or mask.npy beside its whole siblings."""
     from pipeline.faces import Faces
 
     faces = Faces(path.parent)
-    assert faces.array("normal").shape[:3] == faces.mask().shape
+    for modality in ("normal", "depth"):
+        assert faces.array(modality).shape[:3] == faces.mask().shape
     assert len(faces.rows_for(["a", "c"])) == 2
 
 
@@ -145,7 +146,56 @@ def read_results(path: Path) -> None:
         assert len({len(values) for values in found.values()}) == 1
 
 
+def read_splits(path: Path) -> None:
+    """A damaged splits.parquet beside whole sessions and faces."""
+    from pipeline.attributes import ATTRIBUTES
+    from pipeline.faces import Faces
+    from pipeline.samples import read_samples
+
+    places = {"faces": Faces(path.parent), "sessions": path.with_name("sessions.parquet"), "splits": path}
+    samples = read_samples("test", **places, attributes=list(ATTRIBUTES), vocabulary="photoface")
+    assert len(samples) == len(samples.weight) >= 1
+    assert set(samples.session) <= set("abc")
+
+
+def read_quality(path: Path) -> None:
+    from stages.report.failures import read_losses, read_quality
+
+    for lost in read_losses(path.with_name("none"), path, path.with_name("none")):
+        assert lost.lost >= 0
+    for number in read_quality(path):
+        assert number.low <= number.median <= number.high
+
+
+def read_normals(path: Path) -> None:
+    from stages.reconstruct.integrate import integrate
+    from stages.reconstruct.integrate import read_normals as read
+
+    normal, mask = read(str(path), y_down=False)
+    assert normal.shape == (*mask.shape, 3)
+    assert np.isfinite(integrate(normal, mask)[mask]).all()
+
+
+def read_camera(path: Path) -> None:
+    """A damaged camera matrix, with which a plane is integrated."""
+    from pipeline.errors import UserError
+    from stages.reconstruct.integrate import integrate
+    from stages.reconstruct.integrate import read_camera as read
+
+    camera = read(str(path))
+    flat = np.zeros((6, 6, 3), np.float32)
+    flat[..., 2] = 1
+    try:
+        integrate(flat, np.ones((6, 6), bool), intrinsics=camera)
+    except ValueError as reason:  # as the command says it, with the name of the normals
+        raise UserError(f"{path}: {reason}") from reason
+
+
 READERS = {
+    "splits": read_splits,
+    "quality": read_quality,
+    "normals": read_normals,
+    "camera": read_camera,
     "rig": read_rig,
     "faces": read_faces,
     "results": read_results,

@@ -24,6 +24,7 @@ from pipeline.params import load
 from pipeline.rig import read_rig
 from pipeline.sessions import read_sessions
 from stages.ingest.oddities import LOOP, Oddity, ignored, oddities
+from stages.reconstruct.integrate import read_camera
 from stages.report.metrics import Metrics
 from stages.report.runs import read_json
 
@@ -114,6 +115,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "params.yaml": load,
     "rig.json": read_rig,
     "lights.csv": read_lights_csv,
+    "K.txt": read_camera,
     "x.exr": read_maps,
     "x.png": read_frame,
     "sessions.parquet": read_sessions,

@@ -75,6 +75,12 @@ def fill(folder: Path, *, share: float, seed: int) -> Zoo:
     packed = healthy.faces(zoo.kept)
     for name in packed:
         zoo.add(("faces",), name, packed[name], count(40), packed, text=False)
+    split = healthy.splits(zoo.kept)
+    zoo.add(("splits",), "splits.parquet", split["splits.parquet"], count(40), split, text=False)
+    zoo.add(("quality",), "quality.parquet", healthy.quality(zoo.kept), count(40), {}, text=False)
+    zoo.add(("camera",), "K.txt", healthy.CAMERA, count(60), {}, text=True)
+    for name, data in healthy.normals().items():
+        zoo.add(("normals",), name, data, count(40), {}, text=False)
     for name, content in healthy.results(zoo.kept).items():
         zoo.add(("results",), name, content, count(60), {}, text=name.endswith("json"))
     described, weights = healthy.run(zoo.kept)
@@ -133,13 +139,13 @@ def check(folder: Path, *, share: float, seed: int, least: int) -> None:
 
 
 def test_a_thousand_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
-    check(tmp_path, share=0.8, seed=11, least=1300)
+    check(tmp_path, share=0.8, seed=11, least=1500)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_many_more_damaged_files(tmp_path: Path, seed: int) -> None:
-    check(tmp_path, share=6, seed=100 + seed, least=9000)
+    check(tmp_path, share=6, seed=100 + seed, least=11000)
 
 
 def test_no_reader_of_weights_can_run_code(repository: Path) -> None:
@@ -153,7 +159,7 @@ def test_no_reader_of_weights_can_run_code(repository: Path) -> None:
         for path in sorted((repository / folder).rglob("*.py")):
             name = path.relative_to(repository).as_posix()
             for match in calls.finditer(path.read_text()):
-                safe = "weights_only=True" in match[0] or match[1] == allowed.get(name)
+                safe = "weights_only=True" in match[0] or "SafeLoader" in match[0] or match[1] == allowed.get(name)
                 if not safe:
                     found.append(f"{name}: {match[0]}")
     assert not found

@@ -50,7 +50,15 @@ def test_a_damaged_input_ends_in_one_line_that_names_it(
                     passed.append(f"{place}: {name}")
                 else:
                     assert status in (1, 2), (place, name)
-                    known = (Path(place).name, place, str(Path(place).parent), "run of", "contract", "not finite")
+                    known = (
+                        Path(place).name,
+                        place,
+                        str(Path(place).parent),
+                        "run of",
+                        "run `",
+                        "contract",
+                        "not finite",
+                    )
                     assert any(words in err for words in known), (place, name, err)
                     assert content(WRITTEN[verb[0]]) == before, (place, name)
             shutil.rmtree(f"{number}")

@@ -202,3 +202,22 @@ def test_the_data_stages_give_the_same_bytes_over_a_cluster(
         found.append(data_files())
     assert found[0] == found[1]
     assert {Path(p).name for p in found[0]} >= {"normal.npy", "index.parquet", "quality.parquet", "truth.exr"}
+
+
+def test_workers_start_and_import_while_their_caller_works(workspace: Path) -> None:
+    """And it is these workers that then work; the caller does not import it."""
+    Path("slow.py").write_text("import os, time; open(f'{os.getpid()}.slow', 'w').close(); time.sleep(2)")
+    Path("work.py").write_text("import os, time\ndef work(_):\n    time.sleep(0.1)\n    return os.getpid()")
+    script = """
+import os, sys
+sys.path.insert(0, os.getcwd())
+from work import work
+from pipeline.parallel import map_sessions, warm_up
+warm_up(1, "slow")
+warm_up(2, "slow")
+print(*sorted(set(map_sessions(work, range(8), jobs=2, label="test"))))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    workers = done.stdout.split()
+    assert len(workers) == 2
+    assert sorted(p.stem for p in Path().glob("*.slow")) == sorted(workers)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import yaml
 
 from pipeline import cli
 from pipeline.errors import PsfaceError, Rejected, UserError
@@ -110,33 +111,66 @@ def finish(key: str = "a") -> bool:
     return todo
 
 
-def test_under_dvc_finished_work_is_kept_until_it_is_recorded(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def record(**stages: str) -> None:
+    """Write entries into dvc.lock, beside those of other stages, as DVC does."""
+    path = Path("dvc.lock")
+    lock = yaml.safe_load(path.read_text()) if path.exists() else {"schema": "2.0", "stages": {}}
+    for stage, md5 in stages.items():
+        lock["stages"][stage] = {"cmd": f"psface {stage}", "outs": [{"path": "out", "hash": "md5", "md5": md5}]}
+    path.write_text(yaml.safe_dump(lock, sort_keys=False))
+
+
+@pytest.mark.parametrize("stage", ["crop", "recipes/yale/dvc.yaml:crop"])
+def test_under_dvc_finished_work_is_kept_until_it_is_recorded(
+    stage: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DVC killed before it has written dvc.lock empties the outs and runs the stage again: hours of work were lost."""
-    monkeypatch.setenv("DVC_STAGE", "crop")
+    monkeypatch.setenv("DVC_STAGE", stage)
     assert finish()
     shutil.rmtree("out")
     assert not finish()  # there was nothing left to do
     assert Path("out/step").read_text() == "a"
-    Path("dvc.lock").touch()
+    record(crop="a")
     assert finish()  # recorded since: whoever runs it again wants it done again
     shutil.rmtree("out")
     assert finish("b")  # other parameters
     assert Path("out/step").read_text() == "b"
 
 
-def test_what_was_finished_after_dvc_is_not_taken_for_recorded(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("before", [{}, {"crop": "older"}])
+def test_what_dvc_records_of_other_stages_is_not_taken_for_it(
+    before: dict[str, str], workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DVC writes dvc.lock for other stages too, before it comes to this one again."""
+    """Regression: DVC was killed before it recorded a stage, and wrote dvc.lock for others before it came to it again:
+    by the file's time the stage's work counted as recorded, and was thrown away."""
     monkeypatch.setenv("DVC_STAGE", "crop")
-    parents = iter([1000, 1])
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "getppid", lambda: next(parents))
-        assert finish()
-    Path("dvc.lock").touch()
-    assert not finish()
-    Path("dvc.lock").touch()
+    record(simulate="a", **before)
     assert finish()
+    record(simulate="b")
+    with StageWork("train/albedo", key=key_of(1)):
+        pass
+    assert not finish()
+    Path("dvc.lock").write_text("stages: {simulate: {}, crop: {cmd: psf")  # torn as DVC was killed
+    assert not finish()
+    Path("dvc.lock").unlink()
+    assert not finish()
+    record(crop="a")
+    assert finish()
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_forced_twice_it_is_done_twice(cleared: bool, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run by force is recorded by the same entry once more."""
+    monkeypatch.setenv("DVC_STAGE", "crop")
+    for _ in range(4):
+        assert finish()
+        record(crop="a")
+        if cleared:
+            with StageWork("train/albedo", key=key_of(1)):
+                pass
+    assert finish("b")
+    record(simulate="other")
+    assert not finish("b")  # that entry speaks of other work
 
 
 def test_what_is_kept_shares_no_bytes_with_what_is_published(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +189,7 @@ def test_what_dvc_has_recorded_is_cleared_by_the_next_stage(workspace: Path, mon
     kept = Path(".psface/crop") / key_of("a")
     with StageWork("train/albedo", key=key_of(1)):
         assert kept.exists()
-    Path("dvc.lock").touch()
+    record(crop="a")
     with hold("crop"), StageWork("train/albedo", key=key_of(1)):
         assert kept.exists()  # somebody works there
     with StageWork("train/albedo", key=key_of(1)):

@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.errors import PsfaceError, UserError
 from pipeline.faults import explain
 from pipeline.lights import MAX_SIZE, check_lights
-from pipeline.params.base import Section
+from pipeline.params.base import Section, Transfer
 from pipeline.tables import read_text, write_json
 
 RIG = "rig.json"
@@ -64,11 +64,12 @@ class Light(Section):
 
 class Camera(Section):
     """What is known of the camera: ``pitch``, mm that a pixel spans on the face; or ``intrinsics`` fx, fy, cx, cy in
-    pixels; ``distance`` to the face in mm."""
+    pixels; ``distance`` to the face in mm; ``transfer``, the tone curve of its files (linear, srgb, or a gamma)."""
 
     pitch: Length | None = None
     intrinsics: tuple[Length, Length, Coordinate, Coordinate] | None = None
     distance: Length | None = None
+    transfer: Transfer | None = None
 
     @property
     def scale(self) -> float | None:

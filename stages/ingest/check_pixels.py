@@ -58,10 +58,10 @@ def look_at(session: Session) -> Look:
     Rejected
         A frame cannot be read.
     """
-    frames = np.stack([read_frame(path) for path in session.frames])
+    frames = np.stack([read_frame(path, session.camera.transfer) for path in session.frames])
     flash = frames
     if session.ambient is not None:
-        flash = np.maximum(frames - read_frame(session.ambient), 0)
+        flash = np.maximum(frames - read_frame(session.ambient, session.camera.transfer), 0)
     small = np.stack([_reduced(frame) for frame in flash]) / session.strengths.astype(np.float32)[:, None, None]
     level = flash.mean(axis=(1, 2))
     dark = level < UNLIT * np.median(level)

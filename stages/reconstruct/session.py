@@ -185,9 +185,11 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _geometry(given: Photographs) -> dict[str, str]:
-    """How the depth was made; ``pitch`` is mm a pixel, also of its depth."""
+    """What the camera was taken for, and how the depth was made; ``pitch`` is mm a pixel, also of its depth."""
     projection = "orthographic" if given.camera.intrinsics is None else "perspective"
     found = {"integration": f"masked least squares, {projection}, pixels"}
+    if given.camera.transfer not in (None, "linear"):
+        found["transfer"] = json.dumps(given.camera.transfer)
     if given.camera.scale is not None:
         found["pitch"] = f"{given.camera.scale:.6g}"
         if given.positions is not None:

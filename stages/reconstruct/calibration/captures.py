@@ -45,10 +45,14 @@ def captures_of(sessions: Sequence[Session], only: str | None = None) -> Capture
 
     Raises
     ------
-    UserError : no such rig, or sessions that share no lights, so that gains cannot be compared.
+    UserError : no such rig, no known lights, or sessions that share no lights, so that gains cannot be compared.
     """
-    chosen = [s for s in sessions if only is None or s.rig == only]
-    rigs = sorted({s.rig for s in sessions})
+    chosen = [s for s in sessions if (only is None or s.rig == only) and s.known_lights is not None]
+    if not chosen and only is None:
+        raise UserError(
+            "no session has known lights: gains take directions, of lights.csv or of a mirror ball (--sphere)"
+        )
+    rigs = sorted({s.rig for s in sessions if s.known_lights is not None})
     if not chosen:
         raise UserError(f"no session is of the rig {only}; there are {', '.join(rigs)}")
     chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, MOST_SESSIONS).astype(int))]

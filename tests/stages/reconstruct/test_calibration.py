@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,28 @@ def test_patterns_tell_lights_apart_by_what_their_names_share():
     lights = [np.arange(3)] * 2
     patterns = patterns_of([Named("yaleB01"), Named("yaleB12")], lights, 3)
     assert patterns == ["yaleB*_P00A+000E+00.pgm", "yaleB*_P00A+035E+40.pgm", "yaleB*_P00A-035E+40.pgm"]
+
+
+def test_a_rig_keeps_what_its_captures_know_of_camera_and_positions(workspace):
+    """It wrote directions alone, so that a rig of near flashes laid beside its frames lost them."""
+    scene = write_captures(workspace / "own")
+    places = np.round(600 * scene.lights, 3)
+    (workspace / "own" / "lights.csv").unlink()
+    lights = [{"frame": f"{n}.*", "position": p.tolist()} for n, p in zip("abcd", places, strict=True)]
+    (workspace / "own" / "rig.json").write_text(json.dumps({"lights": lights, "camera": {"pitch": 0.7}}))
+    CliRunner().invoke(command, ["own", "-o", "new.json"], catch_exceptions=False)
+    rig = read_rig("new.json")
+    np.testing.assert_allclose([light.position for light in rig.lights], places)
+    np.testing.assert_allclose([light.strength for light in rig.lights], level(GAINS), rtol=0.01)
+    assert rig.camera.pitch == 0.7
+
+
+def test_captures_of_unknown_lights_are_refused(workspace):
+    from pipeline.sessions import write_sessions
+
+    write_captures(workspace / "own")
+    (workspace / "own" / "lights.csv").unlink()
+    sessions = list(read_folder(Path("own"), Ingest(source="folder", root="own", uncalibrated=True)))
+    write_sessions("sessions.parquet", sessions)
+    with pytest.raises(UserError, match="no session has known lights"):
+        CliRunner().invoke(command, ["sessions.parquet", "-o", "rig.json"], catch_exceptions=False)

@@ -159,7 +159,7 @@ class Rig(Section):
             return fits[0]
         known = ", ".join(str(light.frame) for light in self.lights[:4]) + (", ..." if len(self.lights) > 4 else "")
         if not fits:
-            raise error(f"{where}: no light for frame {name}; its lights are for {known}")
+            raise error(f"{where}: no light for frame {name}; its lights are for {known}: name them alike")
         raise error(f"{where}: lights {', '.join(map(str, fits))} all fit frame {name}; make their patterns differ")
 
 

@@ -23,7 +23,7 @@ LEAST_SESSIONS = 3
 
 
 @click.command("calibrate")
-@click.argument("captures", nargs=-1, required=True, metavar="CAPTURES")
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURES...")
 @click.option("--sphere", is_flag=True, help="CAPTURES are photographs of a mirror ball, one a flash.")
 @click.option("-o", "--out", required=True, help="The rig file to write (rig.json).")
 @click.option("--directions", is_flag=True, help="Refine the directions as well; it takes six lights or more.")
@@ -36,9 +36,10 @@ def command(
 
     CAPTURES is a data set as `psface check` reads it, or a table of sessions (data/sessions.parquet): many faces under
     one rig give the gain of each flash, relative, with its standard error; no target is needed. With --sphere each
-    image shows a mirror ball under one flash, and gives that flash's direction.
+    image shows a mirror ball under one flash, named as the frames of that flash are, and gives its direction.
 
-    Use the file by `psface maps FRAME... --rig rig.json`, or lay it beside the frames of a data set.
+    Use the file by `psface maps FRAME... --rig rig.json`, or lay it in a folder data set (source folder), in place of
+    its lights.csv. With the directions of a ball there, calibrate the same data set once more for the gains.
     """
     if Path(out).suffix.lower() != ".json":
         raise UserError(f"{out}: a rig is written as JSON; give a name that ends in .json")
@@ -72,9 +73,8 @@ def rig_of_captures(sessions: list[Session], *, only: str | None, directions: bo
             lights = refine_directions(samples, lights, found.gains)
             found = estimate_gains(samples, lights)
     except ValueError as error:
-        raise UserError(
-            f"{len(samples)} sessions: {error}; gains take four lights or more that light a face"
-        ) from error
+        hint = "without --directions there are gains" if directions else "gains take four lights or more on a face"
+        raise UserError(f"{len(samples)} sessions: {error}; {hint}") from error
     if captures.patterns is None and not in_order(captures):
         raise UserError("names of frames tell the lights neither apart nor in order; name them alike in all sessions")
     rig = Rig(

@@ -232,6 +232,21 @@ def test_a_rig_from_photographs_of_a_ball(workspace):
     assert read_rig("rig.json").origin == "directions of 3 lights from a mirror ball"
 
 
+def test_from_a_ball_to_gains(workspace):
+    """As docs/calibration.md has it: the ball's directions laid in the data set, then the data set's own gains."""
+    scene = write_captures(workspace / "own")
+    Path("own/lights.csv").unlink()
+    Path("ball").mkdir()
+    for name, light in zip("abcd", scene.lights, strict=True):
+        write_picture(f"ball/{name}.png", ball(light))
+    balls = [f"ball/{name}.png" for name in "abcd"]
+    CliRunner().invoke(command, [*balls, "--sphere", "-o", "own/rig.json"], catch_exceptions=False)
+    CliRunner().invoke(command, ["own", "-o", "own/rig.json"], catch_exceptions=False)
+    rig = read_rig("own/rig.json")
+    np.testing.assert_allclose([light.strength for light in rig.lights], level(GAINS), rtol=0.02)
+    assert angles(rig.lights_for(["a.png", "b.png", "c.png", "d.png"]).directions, scene.lights).max() < 1
+
+
 def test_patterns_tell_lights_apart_by_what_their_names_share():
     from stages.ingest.yaleb import light_of
 

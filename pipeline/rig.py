@@ -5,9 +5,10 @@
      "ambient": "ambient.*", "camera": {"pitch": 0.62, "distance": 2500}}
 
 Frame: x to the right of the image, y up, z to the camera; directions point from the face TOWARDS the flash, positions
-are in mm from the middle of the face. A strength is the light that arrives at that middle, relative, so that a near
-flash and a far one of the same direction and strength agree there. ``frame`` is a pattern for the file's name (* and
-?); where no light has one, frames in order of their names take the lights in order.
+are in mm from where the camera's axis (the middle of the picture, or cx, cy of the intrinsics) meets the face, a point
+that stays where it is when the head moves aside. A strength is the light that arrives at that point, relative, so that
+a near flash and a far one of the same direction and strength agree there. ``frame`` is a pattern for the file's name
+(* and ?); where no light has one, frames in order of their names take the lights in order.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.errors import PsfaceError, UserError
 from pipeline.faults import explain
 from pipeline.lights import MAX_SIZE, MAX_STRENGTH, check_lights
-from pipeline.params.base import Section
+from pipeline.params.base import Section, Transfer
 from pipeline.tables import read_text, write_json
 
 RIG = "rig.json"
@@ -63,15 +64,16 @@ class Light(Section):
 
 class Camera(Section):
     """What is known of the camera: ``pitch``, mm that a pixel spans on the face; or ``intrinsics`` fx, fy, cx, cy in
-    pixels; ``distance`` to the face in mm."""
+    pixels; ``distance`` to the face in mm; ``transfer``, the tone curve of its files (linear, srgb, or a gamma)."""
 
     pitch: Length | None = None
     intrinsics: tuple[Length, Length, Coordinate, Coordinate] | None = None
     distance: Length | None = None
+    transfer: Transfer | None = None
 
     @property
     def scale(self) -> float | None:
-        """mm that a pixel spans at the middle of the face, or None where nothing tells."""
+        """mm that a pixel spans where its axis meets the face, or None where nothing tells."""
         if self.intrinsics is not None and self.distance is not None:
             return 2 * self.distance / (self.intrinsics[0] + self.intrinsics[1])
         return self.pitch
@@ -87,7 +89,7 @@ class Camera(Section):
 
 @dataclass(frozen=True, eq=False)
 class RigLights:
-    """The lights of given frames: directions (k, 3) unit at the middle of the face, strengths (k,), and positions
+    """The lights of given frames: directions (k, 3) unit from the face, strengths (k,), and positions
     (k, 3) in mm, or None where some light has none; and the camera. Order as the frames."""
 
     directions: np.ndarray
@@ -157,7 +159,7 @@ class Rig(Section):
             return fits[0]
         known = ", ".join(str(light.frame) for light in self.lights[:4]) + (", ..." if len(self.lights) > 4 else "")
         if not fits:
-            raise error(f"{where}: no light for frame {name}; its lights are for {known}")
+            raise error(f"{where}: no light for frame {name}; its lights are for {known}: name them alike")
         raise error(f"{where}: lights {', '.join(map(str, fits))} all fit frame {name}; make their patterns differ")
 
 

@@ -40,7 +40,7 @@ class Session:
     strengths : ndarray (k,) float64
         Relative strengths of the flashes, 1 unless known.
     positions : ndarray (k, 3) float64 or None
-        Where near flashes are, mm from the middle of the face.
+        Where near flashes are, mm from where the camera's axis meets the face.
     camera : Camera
         What is known of the camera, :class:`pipeline.rig.Camera`.
     gender, spectacles, facial_hair, pose, expression : int

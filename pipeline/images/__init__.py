@@ -17,6 +17,8 @@ from pipeline.errors import Rejected, UserError
 from pipeline.files import strange
 from pipeline.images.headers import MAX_PIXELS, check_size, claimed_size
 from pipeline.images.silence import silenced
+from pipeline.images.transfer import undone
+from pipeline.params.base import Transfer
 from pipeline.tables import write_atomic
 
 __all__ = [
@@ -34,34 +36,42 @@ MOST_NEGATIVE = 0.1  # of the largest value, at least of white: noise around bla
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # ITU-R BT.709, of linear R, G, B
 
 
-def read_frame(path: str | Path) -> np.ndarray:
+def read_frame(path: str | Path, transfer: Transfer | None = None) -> np.ndarray:
     """Read a photograph as (H, W) float32 grey, linear, in [0, 1] (floating-point files keep their own range).
+
+    Parameters
+    ----------
+    transfer : the tone curve that the file was written with, to be undone; none where its levels are linear.
 
     Raises
     ------
     Rejected
         The file is missing, empty, too large, not an image, or holds values that no camera gives; the text names it.
     """
-    return linear(_grey(Path(path), keep=False))
+    return linear(_grey(Path(path), transfer, keep=False))
 
 
-def read_levels(path: str | Path) -> np.ndarray:
+def read_levels(path: str | Path, transfer: Transfer | None = None) -> np.ndarray:
     """Read a photograph as (H, W) grey in the numbers that it is stored in, for :func:`linear`: uint8 or uint16, whose
-    top is white, or float32. Colour of any number of bits becomes grey of 16.
+    top is white, or float32. Colour of any number of bits, and what had a tone curve, becomes linear grey of 16.
 
     Raises
     ------
     Rejected
         As `read_frame`.
     """
-    return _grey(Path(path), keep=True)
+    return _grey(Path(path), transfer, keep=True)
 
 
-def linear(levels: np.ndarray) -> np.ndarray:
-    """Levels of any shape as float32, white 1; floats are taken as they are."""
+def linear(levels: np.ndarray, transfer: Transfer | None = None) -> np.ndarray:
+    """Levels of any shape as float32, white 1, a tone curve undone; floats are taken as they are."""
     if levels.dtype.kind == "f":
-        return levels.astype(np.float32, copy=False)
-    return np.divide(levels, np.float32(np.iinfo(levels.dtype).max), dtype=np.float32)
+        return undone(levels.astype(np.float32, copy=False), transfer)
+    top = np.iinfo(levels.dtype).max
+    if transfer in (None, "linear"):
+        return np.divide(levels, np.float32(top), dtype=np.float32)
+    table: np.ndarray = undone(np.arange(top + 1) / top, transfer).astype(np.float32)
+    return table[levels]
 
 
 def widened(levels: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -71,7 +81,7 @@ def widened(levels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return levels.astype(dtype) * dtype.type(257) if dtype == np.uint16 else linear(levels)
 
 
-def _grey(path: Path, *, keep: bool) -> np.ndarray:
+def _grey(path: Path, transfer: Transfer | None, *, keep: bool) -> np.ndarray:
     """(H, W) levels of a photograph, of its own type where ``keep``, else float32."""
     if path.suffix.lower() == ".exr":
         _check_file(path)
@@ -81,12 +91,13 @@ def _grey(path: Path, *, keep: bool) -> np.ndarray:
         if image.ndim == 3:
             image = image[..., 2::-1] if image.shape[2] >= 3 else image[..., 0]  # BGR(A) to RGB
     if image.dtype in (np.uint8, np.uint16):
-        if image.ndim == 2:
-            return np.ascontiguousarray(image) if keep else linear(image)
-        grey = linear(image) @ _LUMINANCE
+        if image.ndim == 2 and (not keep or transfer in (None, "linear")):
+            return np.ascontiguousarray(image) if keep else linear(image, transfer)
+        grey = linear(image, transfer)
+        grey = grey @ _LUMINANCE if grey.ndim == 3 else grey
         return np.rint(grey * 65535).astype(np.uint16) if keep else grey
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite or is NaN is refused below
-        image = linear(image)
+        image = linear(image, transfer)
     if not np.isfinite(image).all():
         raise Rejected(f"{path}: holds NaN or infinite values")
     low, high = float(image.min()), float(image.max())

@@ -11,6 +11,7 @@ AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gend
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Transfer = Literal["linear", "srgb"] | Annotated[float, Field(ge=1, le=4)]  # a tone curve: its name or its gamma
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all generators take
 

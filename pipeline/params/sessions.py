@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.params.base import AttributeName, Count, Positive, Section, Seed, Share
+from pipeline.params.base import AttributeName, Count, Positive, Section, Seed, Share, Transfer
 
 
 class Deal(Section):
@@ -27,7 +27,8 @@ class Ingest(Section):
 
     Sessions whose quality or pose is not among those named, or that are occluded while ``occluded`` is false, are
     rejected; an unknown label never is. With ``uncalibrated`` a session whose lights stand nowhere is kept, and they
-    are estimated from its frames (docs/uncalibrated.md): sources photoface and folder.
+    are estimated from its frames (docs/uncalibrated.md): sources photoface and folder. ``transfer`` is the tone curve
+    of the frames: linear, srgb, or a gamma such as 2.2; a rig.json that gives its camera's goes before it.
     """
 
     source: Literal["photoface", "yaleb", "folder"]
@@ -36,6 +37,7 @@ class Ingest(Section):
     poses: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3)
     occluded: bool = False
     uncalibrated: bool = False
+    transfer: Transfer = "linear"
     deal: Deal = Deal()
 
 

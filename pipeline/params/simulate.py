@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator
 from pipeline.lights import from_angles
 from pipeline.params.base import Count, NonNegative, Positive, Section, Seed
 
-NEAREST = 400.0  # mm from the middle of the head
+NEAREST = 400.0  # mm from the point on the camera's axis near which faces are
 
 
 def _clear_of_the_head(distance: float) -> float:

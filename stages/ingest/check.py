@@ -15,9 +15,10 @@ SOURCES = ("photoface", "yaleb", "folder")
 @click.command("check")
 @click.argument("path")
 @click.option("--source", type=click.Choice(SOURCES), help="How it is laid out.  [default: guessed]")
+@click.option("--uncalibrated", is_flag=True, help="Take sessions without lights, as `ingest.uncalibrated: true` does.")
 @click.option("-o", "--out", help="Draw some of its sessions as a contact sheet (.jpg, .png).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(path: str, source: str | None, out: str | None, as_json: bool) -> None:
+def command(path: str, source: str | None, uncalibrated: bool, out: str | None, as_json: bool) -> None:
     """Look a data set over without changing anything.
 
     Prints its sessions, frames, lights and labels, what ingest would reject and why, and what a person should look at.
@@ -29,7 +30,7 @@ def command(path: str, source: str | None, out: str | None, as_json: bool) -> No
 
     if out and Path(out).resolve().is_relative_to(Path(path).resolve()):
         raise UserError(f"{out} lies in the data set, which `psface check` leaves as it is: draw the sheet elsewhere")
-    found = inspect(path, source)
+    found = inspect(path, source, uncalibrated=uncalibrated)
     print(json.dumps(as_values(found), indent=2, ensure_ascii=False) if as_json else as_text(found), flush=True)
     if out and found.looks:
         from stages.ingest.check_sheet import contact_sheet

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.attributes import ATTRIBUTES
 from pipeline.errors import Rejected, UserError
+from pipeline.images import SUFFIXES
 from pipeline.lights import condition, to_angles
 from pipeline.params import Ingest
 from pipeline.progress import track
@@ -20,9 +21,10 @@ from stages.ingest.check_files import Kind, kind_of
 from stages.ingest.check_pixels import Look, look_or_reason, spread
 from stages.ingest.command import ingest
 from stages.ingest.folder import LIGHTS
-from stages.ingest.readers import Refusal, folders, visible
+from stages.ingest.readers import ESTIMATE, Refusal, folders, visible
 from stages.ingest.yaleb import FLASH
 
+LEAST_FRAMES = 3  # of a session
 LOOKED_AT = 12  # sessions whose pixels are read
 
 
@@ -51,6 +53,8 @@ class Inspection:
         Its reader.
     guess : str
         Why this reader was taken, "" where it was given.
+    uncalibrated : bool
+        Whether sessions of unknown lights count as usable.
     sessions : list of Session
         Those that can be used, by id.
     refusals : list of Refusal
@@ -68,6 +72,7 @@ class Inspection:
     root: Path
     source: str
     guess: str
+    uncalibrated: bool
     sessions: list[Session]
     refusals: list[Refusal]
     notes: list[str]
@@ -79,6 +84,12 @@ class Inspection:
     def subjects(self) -> Counter[str]:
         """How many usable sessions each subject has."""
         return Counter(s.subject for s in self.sessions)
+
+    @property
+    def unlit(self) -> list[str]:
+        """Sessions of unknown lights, by id, among the usable ones or among those that are refused for it."""
+        refused = (r.id for r in self.refusals if r.reason.endswith(ESTIMATE))
+        return sorted([*refused, *(s.id for s in self.sessions if s.known_lights is None)])
 
     @property
     def frame_counts(self) -> Counter[int]:
@@ -100,7 +111,7 @@ class Inspection:
         )
 
 
-def inspect(root: str | Path, source: str | None = None) -> Inspection:
+def inspect(root: str | Path, source: str | None = None, *, uncalibrated: bool = False) -> Inspection:
     """Look a data set over; nothing is written.
 
     Parameters
@@ -109,6 +120,8 @@ def inspect(root: str | Path, source: str | None = None) -> Inspection:
         The data set.
     source : str, optional
         Its reader; guessed from what lies in it where it is not given.
+    uncalibrated : bool
+        Take sessions of unknown lights, as `ingest.uncalibrated` does.
 
     Raises
     ------
@@ -121,7 +134,7 @@ def inspect(root: str | Path, source: str | None = None) -> Inspection:
     guess = ""
     if source is None:
         source, guess = guess_source(root)
-    params = Ingest.model_validate({"source": source, "root": root.as_posix()})
+    params = Ingest.model_validate({"source": source, "root": root.as_posix(), "uncalibrated": uncalibrated})
     sessions, refusals, notes = ingest(params, jobs=1)
     kinds = Counter(kind_of(path) for s in track(sessions, "check: frames", len(sessions)) for path in s.frames)
     chosen = spread(sessions, LOOKED_AT)
@@ -131,6 +144,7 @@ def inspect(root: str | Path, source: str | None = None) -> Inspection:
         root=root,
         source=source,
         guess=guess,
+        uncalibrated=uncalibrated,
         sessions=[s for s in sessions if s.id not in {r.id for r in failed}],
         refusals=sorted([*refusals, *failed]),
         notes=notes,
@@ -149,23 +163,28 @@ def guess_source(root: Path) -> tuple[str, str]:
         None does.
     """
     files = {path.name for path in visible(root) if path.is_file()}
-    for name in (LIGHTS, RIG):
-        if name in files:
-            return "folder", f"it holds {name}"
+    beside = (RIG, LIGHTS)
+    if lit := next((name for name in beside if name in files), None):
+        return "folder", f"it holds {lit}"
+    dark = ""
     for subject in folders(root):
         inside = visible(subject)
         for path in inside:
             if FLASH.fullmatch(path.name):
                 return "yaleb", f"{subject.name} holds {path.name}"
-            if path.name in (LIGHTS, RIG):
+            if path.name in beside:
                 return "folder", f"{subject.name} holds {path.name}"
         for session in inside:
             names = [path.name for path in visible(session)] if session.is_dir() else []
             for name in names:
-                if name in (LIGHTS, RIG):
+                if name in beside:
                     return "folder", f"{subject.name}/{session.name} holds {name}"
                 if name.lower() == "lightsource.m":
                     return "photoface", f"{subject.name}/{session.name} holds {name}"
+            if sum(name.lower().endswith(SUFFIXES) for name in names) >= LEAST_FRAMES:
+                dark = dark or f"{subject.name}/{session.name} holds pictures, and no file of lights"
+    if dark:
+        return "folder", dark
     raise UserError(
         f"{root}: neither {LIGHTS} or {RIG} (source folder) nor <subject>/<session>/LightSource.m (photoface) nor "
         "yaleB01/yaleB01_P00A+000E+00.pgm and its like (yaleb) in it; give --source, or write a lights.csv"
@@ -173,9 +192,9 @@ def guess_source(root: Path) -> tuple[str, str]:
 
 
 def rigs_of(sessions: Sequence[Session]) -> list[Rig]:
-    """The sets of lights of some sessions, most used first."""
+    """The sets of known lights of some sessions, most used first."""
     groups: dict[tuple[str, int], list[Session]] = {}
-    for session in sessions:
+    for session in (s for s in sessions if s.known_lights is not None):
         groups.setdefault((session.rig, len(session.lights)), []).append(session)
     rigs = []
     for (name, _), group in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):

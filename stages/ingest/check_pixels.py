@@ -39,7 +39,7 @@ class Look:
         Names of the frames that are dark beside the others.
     bulge : tuple of two floats
         Correlation of the normals' x with the place along x, and of their y with that along y; below 0 the face looks
-        hollow.
+        hollow; 0 where the lights are not known.
     """
 
     session: str
@@ -58,12 +58,13 @@ def look_at(session: Session) -> Look:
     Rejected
         A frame cannot be read.
     """
-    frames = np.stack([read_frame(path) for path in session.frames])
+    frames = np.stack([read_frame(path, session.camera.transfer) for path in session.frames])
     flash = frames
     if session.ambient is not None:
-        flash = np.maximum(frames - read_frame(session.ambient), 0)
+        flash = np.maximum(frames - read_frame(session.ambient, session.camera.transfer), 0)
     small = np.stack([_reduced(frame) for frame in flash]) / session.strengths.astype(np.float32)[:, None, None]
     level = flash.mean(axis=(1, 2))
+    known = session.known_lights is not None
     dark = level < UNLIT * np.median(level)
     return Look(
         session=session.id,
@@ -71,7 +72,7 @@ def look_at(session: Session) -> Look:
         saturated=float((frames >= SATURATED).mean()),
         brightest=float(np.percentile(frames.max(axis=0), 99)),
         unlit=tuple(path.rsplit("/", 1)[-1] for path, is_dark in zip(session.frames, dark, strict=True) if is_dark),
-        bulge=bulge(small[~dark], session.lights[~dark]) if (~dark).sum() >= 3 else (0.0, 0.0),
+        bulge=bulge(small[~dark], session.lights[~dark]) if known and (~dark).sum() >= 3 else (0.0, 0.0),
     )
 
 

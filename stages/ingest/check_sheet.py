@@ -34,7 +34,8 @@ def _row(look: Look, session: Session, columns: int) -> np.ndarray:
         scale = CELL / max(shown.shape)
         height, width = (max(1, round(side * scale)) for side in shown.shape)
         row[BAR : BAR + height, i * CELL : i * CELL + width] = cv2.resize(shown, (width, height))[..., None]
-        _disc(row, ((i + 1) * CELL - DISC - 3, BAR + CELL - DISC - 3), session.lights[i])
+        if session.known_lights is not None:
+            _disc(row, ((i + 1) * CELL - DISC - 3, BAR + CELL - DISC - 3), session.lights[i])
     _write(row, session.id, (4, BAR - 5), columns * CELL)
     return row
 

@@ -48,6 +48,7 @@ def as_values(found: Inspection) -> dict[str, Any]:
         "frames_by_session": {str(k): n for k, n in sorted(found.frame_counts.items())},
         "ambient": sum(s.ambient is not None for s in found.sessions),
         "images": [{**asdict(kind), "frames": number} for kind, number in found.kinds],
+        "no_lights": found.unlit,
         "rigs": [asdict(rig) for rig in found.rigs],
         "labels": {name: found.label_counts(name) for name in ATTRIBUTES},
         "looked_at": [
@@ -86,6 +87,11 @@ def _frames(found: Inspection) -> Iterator[str]:
 
 
 def _lights(found: Inspection) -> Iterator[str]:
+    if found.unlit:
+        yield (
+            f"no lights known: {len(found.unlit)} sessions; "
+            f"{'' if found.uncalibrated else 'with ingest.uncalibrated: true '}they are estimated from the frames"
+        )
     for rig in found.rigs[:RIGS]:
         strengths = f", strengths {_span(rig.strength)}" if len(set(rig.strength)) > 1 else ""
         yield f"{rig.name}: {rig.sessions} sessions, condition {rig.condition:.2f}{strengths}"

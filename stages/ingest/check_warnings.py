@@ -37,12 +37,16 @@ def _frames(found: Inspection) -> Iterator[str]:
     if len(sizes := {(k.height, k.width) for k, _ in found.kinds}) > 1:
         yield f"frames are of {len(sizes)} sizes, {_range(found)}: faces are cut to one size, small ones blur"
     encoded: dict[str, int] = {}
+    known = all(s.camera.transfer is not None for s in found.sessions)
     for kind, number in found.kinds:
-        if kind.encoded:
+        if kind.encoded and not known:
             encoded[kind.encoded] = encoded.get(kind.encoded, 0) + number
     for sign, number in encoded.items():
         what = "are JPEG" if sign == "JPEG" else f"carry {sign}"
-        yield f"{number} frames {what}: such values are rarely linear; develop the raw files without a tone curve"
+        yield (
+            f"{number} frames {what}: such values are rarely linear; develop the raw files without a tone curve, or "
+            "name the curve by ingest.transfer: srgb"
+        )
 
 
 def _lights(found: Inspection) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.images import SUFFIXES, read_frame
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Ingest, section
+from pipeline.params.base import Transfer
 from pipeline.progress import wrote
 from pipeline.sessions import Session, write_sessions
 from pipeline.tables import write_csv
@@ -98,7 +100,7 @@ def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal],
     found = list(find_reader(params.source)(root, params))
     read = sorted((item for item in found if isinstance(item, Session)), key=lambda s: s.id)
     shared = {s.id for s, following in pairwise(read) if s.id == following.id}
-    read = [s for s in read if s.id not in shared]
+    read = [encoded(s, params.transfer) for s in read if s.id not in shared]
     notes = [item.text for item in found if isinstance(item, Note)]
     refusals = [item for item in found if isinstance(item, Refusal)]
     refusals += [Refusal(name, "two sessions share this name; rename the files of one") for name in shared]
@@ -113,6 +115,13 @@ def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal],
         notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
     notes += [*note(params.root, oddities(root)), *_look(sessions)]
     return sessions, sorted(Refusal(one_line(r.id), one_line(r.reason)) for r in refusals), notes
+
+
+def encoded(session: Session, transfer: Transfer) -> Session:
+    """The session with the tone curve of its data set, where its rig does not give the camera's."""
+    if session.camera.transfer is not None or transfer == "linear":
+        return session
+    return replace(session, camera=session.camera.model_copy(update={"transfer": transfer}))
 
 
 def _look(sessions: list[Session]) -> list[str]:

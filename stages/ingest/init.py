@@ -37,8 +37,9 @@ class Trained(NamedTuple):
 @click.argument("folder", metavar="DIR")
 @click.argument("path", metavar="PATH")
 @click.option("--source", type=click.Choice(SOURCES), help="How PATH is laid out.  [default: guessed]")
+@click.option("--uncalibrated", is_flag=True, help="Take sessions without lights: they are estimated from the frames.")
 @click.option("--trained", metavar="RUNS", help="Train nothing: score the recognisers in this folder of runs.")
-def command(folder: str, path: str, source: str | None, trained: str | None) -> None:
+def command(folder: str, path: str, source: str | None, uncalibrated: bool, trained: str | None) -> None:
     """Make a workspace in the new folder DIR for the data set at PATH.
 
     DIR gets dvc.yaml, params.yaml and a README of its own, DVC is set up in it, and data/frames becomes a link to PATH,
@@ -50,9 +51,10 @@ def command(folder: str, path: str, source: str | None, trained: str | None) -> 
 
     place = Path(folder)
     check_place(place, Path(path))
-    found = inspect(path, source)
+    found = inspect(path, source, uncalibrated=uncalibrated)
     if not found.sessions:
-        raise UserError(f"{path}: none of {len(found.refusals)} sessions can be used: see `psface check {path}`")
+        hint = "; no lights are known: --uncalibrated has them estimated" if found.unlit and not uncalibrated else ""
+        raise UserError(f"{path}: none of {len(found.refusals)} sessions can be used: see `psface check {path}`{hint}")
     given = find_trained(Path(trained), found) if trained else None
     notes = [*(given.notes if given else []), *warnings_of(found, training=given is None)]
     existed = place.is_dir()
@@ -64,10 +66,8 @@ def command(folder: str, path: str, source: str | None, trained: str | None) -> 
     for text in (*found.notes, *notes):
         click.echo(f"note: {text}", err=True)
     guessed = f" (guessed: {found.guess})" if found.guess else ""
-    wrote(
-        place,
-        note=f"{len(found.sessions)} sessions, source {found.source}{guessed}; next: cd {shlex.quote(str(place))} && dvc repro",
-    )
+    onward = f"next: cd {shlex.quote(str(place))} && dvc repro"
+    wrote(place, note=f"{len(found.sessions)} sessions, source {found.source}{guessed}; {onward}")
 
 
 def check_place(place: Path, data: Path) -> None:
@@ -130,6 +130,7 @@ def make(place: Path, found: Inspection, trained: Trained | None, notes: list[st
         source=found.source,
         sessions=len(found.sessions),
         subjects=len(found.subjects),
+        uncalibrated=found.uncalibrated,
         flashes=" or ".join(str(count) for count in sorted(found.frame_counts)),
         attributes=found.learnable(),
         trained=Path(os.path.relpath(trained.folder.resolve(), place.resolve())).as_posix() if trained else "",

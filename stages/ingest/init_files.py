@@ -49,6 +49,8 @@ class Choices:
         How many were found.
     flashes : str
         How many frames a session has.
+    uncalibrated : bool
+        Whether sessions of unknown lights are taken.
     attributes : sequence of str
         Those that can be learnt.
     trained : str
@@ -71,6 +73,7 @@ class Choices:
     subjects: int
     flashes: str
     attributes: Sequence[str]
+    uncalibrated: bool = False
     trained: str = ""
     size: int = FACE_SIZE
     runs: Sequence[str] = RUNS

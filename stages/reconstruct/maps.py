@@ -8,13 +8,15 @@ from pathlib import Path
 
 import click
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, read_lights_csv
 from pipeline.maps import write_maps
-from pipeline.params import Reconstruct, section
+from pipeline.params import Reconstruct, load, section
+from pipeline.params.base import Transfer
 from pipeline.progress import wrote
-from pipeline.rig import RigLights, read_rig
+from pipeline.rig import Camera, RigLights, read_rig
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
 
@@ -26,7 +28,12 @@ from stages.reconstruct.session import reconstruct
 @click.option("-o", "--out", required=True, help="The OpenEXR file to write.")
 @click.option("--ambient", help="A frame without flash, to be subtracted.")
 @click.option("--mask", help="A picture that is white on the face; found in the frames where it is not given.")
-@click.option("--params", "params_path", help="Take the section `reconstruct` of this file instead of the defaults.")
+@click.option(
+    "--transfer", metavar="CURVE", help="The frames' tone curve, to be undone: linear, srgb, or a gamma (2.2)."
+)
+@click.option(
+    "--params", "params_path", help="Take `reconstruct` and `ingest.transfer` of this file, not the defaults."
+)
 def command(
     frames: tuple[str, ...],
     lights_path: str | None,
@@ -34,6 +41,7 @@ def command(
     out: str,
     ambient: str | None,
     mask: str | None,
+    transfer: str | None,
     params_path: str | None,
 ) -> None:
     """Reconstruct one session from frames and a lights.csv or a rig file.
@@ -48,12 +56,14 @@ def command(
         raise UserError(f"{out}: maps are written as OpenEXR; give a name that ends in .exr")
     settings = section(params_path, "reconstruct", Reconstruct) if params_path else Reconstruct()
     lit = _lights(frames, lights_path, rig_path)
+    curve = _transfer(transfer, lit, params_path)
     try:
         read = partial(read_photographs, frames, ambient=ambient, mask=mask)
         if lit is None:
-            photographs = read(None, np.ones(len(frames)))
+            photographs = read(None, np.ones(len(frames)), camera=Camera(transfer=curve))
         else:
-            photographs = read(lit.directions, lit.strengths, positions=lit.positions, camera=lit.camera)
+            camera = lit.camera.model_copy(update={"transfer": curve})
+            photographs = read(lit.directions, lit.strengths, positions=lit.positions, camera=camera)
         maps, quality = reconstruct(photographs, settings, residuals=True)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
@@ -79,3 +89,17 @@ def _lights(frames: tuple[str, ...], table: str | None, rig: str | None) -> RigL
     rows = read_lights_csv(table)
     chosen = rows.match(frames)
     return RigLights(check_lights(rows.lights[chosen], where=table, error=UserError), rows.strengths[chosen])
+
+
+def _transfer(given: str | None, lit: RigLights | None, params_path: str | None) -> Transfer | None:
+    """The frames' tone curve: as given, else the camera's of the rig, else the data set's of the parameters."""
+    if given is not None:
+        try:
+            curve: Transfer = TypeAdapter(Transfer).validate_python(given)
+        except ValidationError as error:
+            raise UserError(f"--transfer {given}: give linear, srgb, or a gamma from 1 to 4, such as 2.2") from error
+        return curve
+    if lit is not None and lit.camera.transfer is not None:
+        return lit.camera.transfer
+    ingest = load(params_path).ingest if params_path else None
+    return ingest.transfer if ingest else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import Rejected
 from pipeline.images import read_frame, read_levels, widened
+from pipeline.params.base import Transfer
 from pipeline.rig import Camera
 from stages.reconstruct.session import Photographs
 
@@ -25,28 +26,31 @@ def read_photographs(
 ) -> Photographs:
     """Read frames, and where they are given an ambient frame and a mask (anything above half is face).
 
+    The tone curve of the camera's files is undone; a mask has none.
+
     Raises
     ------
     Rejected : a file cannot be read, or the frames differ in size; the text names the file.
     """
-    levels = _read_frames(frames)
+    camera = camera or Camera()
+    levels = _read_frames(frames, camera.transfer)
     return Photographs(
         levels,
         None if lights is None else np.asarray(lights, float),
         np.asarray(strengths, float),
-        None if ambient is None else read_frame(ambient),
+        None if ambient is None else read_frame(ambient, camera.transfer),
         None if mask is None else _read_mask(mask, levels.shape[1:]),
         positions,
-        camera or Camera(),
+        camera,
     )
 
 
-def _read_frames(paths: Sequence[str | Path]) -> np.ndarray:
+def _read_frames(paths: Sequence[str | Path], transfer: Transfer | None) -> np.ndarray:
     """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has."""
-    first = read_levels(paths[0])
+    first = read_levels(paths[0], transfer)
     levels = np.empty((len(paths), *first.shape), first.dtype)
     for i, path in enumerate(paths):
-        image = read_levels(path) if i else first
+        image = read_levels(path, transfer) if i else first
         if image.shape != first.shape:
             (h, w), (h0, w0) = image.shape, first.shape
             raise Rejected(f"{path}: {w}x{h} pixels, but {paths[0]} has {w0}x{h0}; frames of a session are of one size")

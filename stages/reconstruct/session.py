@@ -43,7 +43,7 @@ class Photographs:
     lights : (k, 3) towards the flashes, camera frame, or none: they are then estimated. strengths : (k,) > 0.
     ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
     mask : (H, W) bool, or none: it is then found.
-    positions : (k, 3) mm from the middle of the face, of flashes that are near, or none.
+    positions : (k, 3) mm from where the camera's axis meets the face, of flashes that are near, or none.
     camera : what is known of it.
     """
 
@@ -110,8 +110,9 @@ def _shape(task: Task, method: Method, given: Photographs) -> tuple[Fit, np.ndar
     task = replace(task, lights_at=lambda rows, at: near(surface.points(rows, at)))
     for _ in range(ROUNDS):
         fit = _measured(fitted(task, method))
-        surface.depth = depth_of(fit.normal)
-    return fit, surface.depth
+        depth = depth_of(fit.normal)
+        surface.lay(depth)
+    return fit, depth
 
 
 def _measured(fit: Fit) -> Fit:
@@ -186,9 +187,11 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _geometry(given: Photographs) -> dict[str, str]:
-    """How the depth was made; ``pitch`` is mm a pixel, also of its depth."""
+    """What the camera was taken for, and how the depth was made; ``pitch`` is mm a pixel, also of its depth."""
     projection = "orthographic" if given.camera.intrinsics is None else "perspective"
     found = {"integration": f"masked least squares, {projection}, pixels"}
+    if given.camera.transfer not in (None, "linear"):
+        found["transfer"] = json.dumps(given.camera.transfer)
     if given.camera.scale is not None:
         found["pitch"] = f"{given.camera.scale:.6g}"
         if given.positions is not None:

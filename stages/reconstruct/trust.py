@@ -198,8 +198,10 @@ def _files(path: Path) -> list[Path]:
 def _frames(maps: Maps, file: Path) -> np.ndarray | None:
     """The session's frames (k, H, W), from where the maps say or from beside them; none where any is not there."""
     named = json.loads(maps.attributes.get("frames", "[]"))
+    paths = [Path(name) if Path(name).exists() else file.with_name(Path(name).name) for name in named]
+    transfer = json.loads(maps.attributes.get("transfer", "null"))
     try:
-        frames = [read_frame(name if Path(name).exists() else file.with_name(Path(name).name)) for name in named]
+        frames = [read_frame(path, transfer) for path in paths]
     except Rejected:
         return None
     return np.stack(frames) if frames and all(frame.shape == maps.shape for frame in frames) else None

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Rejected, UserError
-from pipeline.images import MAX_PIXELS, decode, frame_size, read_frame, silenced, stretched, write_picture
+from pipeline.images import (
+    MAX_PIXELS,
+    decode,
+    frame_size,
+    linear,
+    read_frame,
+    read_levels,
+    silenced,
+    stretched,
+    write_picture,
+)
 from pipeline.images.headers import claimed_size
 
 
@@ -42,6 +52,34 @@ def test_colour_becomes_luminance(workspace: Path) -> None:
     bgr[..., 2] = 255  # red
     cv2.imwrite("x.png", bgr)
     np.testing.assert_allclose(read_frame("x.png"), 0.2126, atol=1e-6)
+
+
+CURVES = {  # light to levels, as the standards give it
+    "srgb": lambda x: np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055),  # IEC 61966-2-1
+    2.2: lambda x: x ** (1 / 2.2),
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize(("suffix", "dtype"), [("png", "uint8"), ("png", "uint16"), ("tif", "float32")])
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "colour"])
+def test_a_tone_curve_is_undone_before_colours_are_mixed(
+    workspace: Path, ramp: np.ndarray, curve: str | float, suffix: str, dtype: str, colour: bool
+) -> None:
+    """Against the encoding direction of the standard; a level's width in light is at most 2.4 times its width."""
+    light = np.stack([ramp, ramp[:, ::-1], ramp**2], axis=-1) if colour else ramp
+    encoded = CURVES[curve](light.astype(float))
+    top = 1 if dtype == "float32" else np.iinfo(dtype).max
+    stored = encoded.astype(np.float32) if top == 1 else np.rint(encoded * top).astype(dtype)
+    cv2.imwrite(f"x.{suffix}", stored[..., ::-1] if colour else stored)
+    expected = light @ [0.2126, 0.7152, 0.0722] if colour else light
+    step = 1e-6 if top == 1 else 2.4 * 0.51 / top
+    np.testing.assert_allclose(read_frame(f"x.{suffix}", curve), expected, atol=step)
+    levels = read_levels(f"x.{suffix}", curve)
+    assert levels.dtype == (np.float32 if top == 1 else np.uint16)
+    np.testing.assert_allclose(linear(levels), expected, atol=step + 0.51 / 65535)
+    assert np.abs(read_frame(f"x.{suffix}") - expected).max() > 0.2
+    np.testing.assert_array_equal(read_frame(f"x.{suffix}", "linear"), read_frame(f"x.{suffix}"))
 
 
 def test_openexr_photographs(workspace: Path, ramp: np.ndarray) -> None:

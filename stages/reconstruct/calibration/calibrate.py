@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 
+from pipeline.datasets import sessions_in
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, to_angles
-from pipeline.params import Ingest
 from pipeline.progress import track, wrote
 from pipeline.rig import Light, Rig, write_rig
-from pipeline.sessions import Session, read_sessions
+from pipeline.sessions import Session
 from stages.reconstruct.calibration.captures import Captures, captures_of, in_order, read_samples
 from stages.reconstruct.calibration.directions import refine_directions
 from stages.reconstruct.calibration.gains import Gains, Samples, estimate_gains
@@ -22,7 +23,7 @@ LEAST_SESSIONS = 3
 
 
 @click.command("calibrate")
-@click.argument("captures", nargs=-1, required=True, metavar="CAPTURES")
+@click.argument("captures", nargs=-1, required=True, metavar="CAPTURES...")
 @click.option("--sphere", is_flag=True, help="CAPTURES are photographs of a mirror ball, one a flash.")
 @click.option("-o", "--out", required=True, help="The rig file to write (rig.json).")
 @click.option("--directions", is_flag=True, help="Refine the directions as well; it takes six lights or more.")
@@ -35,9 +36,10 @@ def command(
 
     CAPTURES is a data set as `psface check` reads it, or a table of sessions (data/sessions.parquet): many faces under
     one rig give the gain of each flash, relative, with its standard error; no target is needed. With --sphere each
-    image shows a mirror ball under one flash, and gives that flash's direction.
+    image shows a mirror ball under one flash, named as the frames of that flash are, and gives its direction.
 
-    Use the file by `psface maps FRAME... --rig rig.json`, or lay it beside the frames of a data set.
+    Use the file by `psface maps FRAME... --rig rig.json`, or lay it in a folder data set (source folder), in place of
+    its lights.csv. With the directions of a ball there, calibrate the same data set once more for the gains.
     """
     if Path(out).suffix.lower() != ".json":
         raise UserError(f"{out}: a rig is written as JSON; give a name that ends in .json")
@@ -71,26 +73,33 @@ def rig_of_captures(sessions: list[Session], *, only: str | None, directions: bo
             lights = refine_directions(samples, lights, found.gains)
             found = estimate_gains(samples, lights)
     except ValueError as error:
-        raise UserError(
-            f"{len(samples)} sessions: {error}; gains take four lights or more that light a face"
-        ) from error
+        hint = "without --directions there are gains" if directions else "gains take four lights or more on a face"
+        raise UserError(f"{len(samples)} sessions: {error}; {hint}") from error
     if captures.patterns is None and not in_order(captures):
         raise UserError("names of frames tell the lights neither apart nor in order; name them alike in all sessions")
     rig = Rig(
         name=only or (sessions[0].rig if len({s.rig for s in captures.sessions}) == 1 else ""),
-        lights=tuple(
-            Light(
-                frame=None if captures.patterns is None else captures.patterns[i],
-                direction=tuple(np.round(lights[i], 6).tolist()),
-                strength=round(float(found.gains[i]), 5),
-                error=round(float(found.errors[i]), 5),
-            )
-            for i in range(len(lights))
-        ),
+        lights=_lights(captures, found, lights, None if directions else captures.positions),
+        camera=captures.camera,
         origin=f"gains of {len(lights)} lights from {len(samples)} sessions, "
         f"residual {np.median(found.residuals):.3f}" + (", directions refined" if directions else ""),
     )
     return rig, _table(rig, found, captures.directions)
+
+
+def _lights(
+    captures: Captures, found: Gains, directions: np.ndarray, positions: np.ndarray | None
+) -> tuple[Light, ...]:
+    """The lights as a rig has them: where the flashes are, if that is known, else in which direction."""
+    places = [{"direction": v} for v in np.round(directions, 6).tolist()]
+    if positions is not None:
+        places = [{"position": v} for v in np.round(positions, 3).tolist()]
+    patterns: Sequence[str | None] = captures.patterns or [None] * len(places)
+    numbers = zip(places, patterns, np.round(found.gains, 5).tolist(), np.round(found.errors, 5).tolist(), strict=True)
+    return tuple(
+        Light.model_validate({**place, "frame": pattern, "strength": gain, "error": error})
+        for place, pattern, gain, error in numbers
+    )
 
 
 def _samples(captures: Captures) -> list[Samples]:
@@ -153,20 +162,3 @@ def rig_of_balls(images: tuple[str, ...]) -> tuple[Rig, list[str]]:
         for name, b in zip(names, balls, strict=True)
     ]
     return rig, lines
-
-
-def sessions_in(path: str, source: str | None) -> list[Session]:
-    """The sessions of a table, or of a data set by the reader of its layout."""
-    if Path(path).suffix == ".parquet":
-        return read_sessions(path)
-    # a data set is read in one place, by the stage that ingests it
-    from stages.ingest.check_inspect import guess_source
-    from stages.ingest.command import ingest
-
-    if not Path(path).is_dir():
-        raise UserError(f"{path}: no such folder; give a data set, or a table of sessions (.parquet)")
-    name = source or guess_source(Path(path))[0]
-    sessions, refusals, _ = ingest(Ingest.model_validate({"source": name, "root": Path(path).as_posix()}), jobs=1)
-    if not sessions:
-        raise UserError(f"{path}: none of {len(refusals)} sessions can be used; `psface check {path}` says why")
-    return sessions

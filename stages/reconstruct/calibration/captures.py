@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import Rejected, UserError
 from pipeline.images import read_frame
-from pipeline.rig import natural_order
+from pipeline.rig import Camera, natural_order
 from pipeline.sessions import Session
 from stages.reconstruct.calibration.gains import Samples
 from stages.reconstruct.masking import foreground
@@ -25,12 +25,15 @@ MOST_SESSIONS = 400  # spread evenly; more make no gain surer than its own scatt
 @dataclass(frozen=True, eq=False)
 class Captures:
     """Sessions of one rig: directions (k, 3) unit of its lights, a session's lights as indices (k_s,), and patterns for
-    the names of each light's frames, or none where names do not tell the lights apart."""
+    the names of each light's frames, or none where names do not tell the lights apart; positions (k, 3) in mm, and the
+    camera, where all sessions agree in them."""
 
     sessions: list[Session]
     directions: np.ndarray
     lights: list[np.ndarray]
     patterns: list[str] | None
+    positions: np.ndarray | None
+    camera: Camera
 
 
 def captures_of(sessions: Sequence[Session], only: str | None = None) -> Captures:
@@ -42,13 +45,15 @@ def captures_of(sessions: Sequence[Session], only: str | None = None) -> Capture
 
     Raises
     ------
-    UserError : no such rig, no session of known lights, or sessions that share none, so that gains cannot be compared.
+    UserError : no such rig, no known lights, or sessions that share no lights, so that gains cannot be compared.
     """
     chosen = [s for s in sessions if (only is None or s.rig == only) and s.known_lights is not None]
-    rigs = sorted({s.rig for s in sessions})
+    rigs = sorted({s.rig for s in sessions if s.known_lights is not None})
     if not chosen:
-        if any(only is None or s.rig == only for s in sessions):
-            raise UserError("the lights of no session are known; gains are found for flashes whose directions are")
+        if only is None:
+            raise UserError(
+                "no session has known lights: gains take directions, of lights.csv or of a mirror ball (--sphere)"
+            )
         raise UserError(f"no session is of the rig {only}; there are {', '.join(rigs)}")
     chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, MOST_SESSIONS).astype(int))]
     directions, lights = _distinct(chosen)
@@ -56,7 +61,9 @@ def captures_of(sessions: Sequence[Session], only: str | None = None) -> Capture
         raise UserError(
             f"the sessions are of {len(rigs)} rigs that share no lights ({', '.join(rigs[:6])}); give one by --only"
         )
-    return Captures(chosen, directions, lights, patterns_of(chosen, lights, len(directions)))
+    camera = chosen[0].camera if all(s.camera == chosen[0].camera for s in chosen) else Camera()
+    patterns = patterns_of(chosen, lights, len(directions))
+    return Captures(chosen, directions, lights, patterns, _positions(chosen, lights, len(directions)), camera)
 
 
 def read_samples(session: Session, lights: np.ndarray, *, level: float = 0.03) -> Samples:
@@ -66,12 +73,12 @@ def read_samples(session: Session, lights: np.ndarray, *, level: float = 0.03) -
     ------
     Rejected : a file cannot be read, sizes differ, no face stands out.
     """
-    frames = [read_frame(path) for path in session.frames]
+    frames = [read_frame(path, session.camera.transfer) for path in session.frames]
     if any(frame.shape != frames[0].shape for frame in frames):
         raise Rejected(f"{session.id}: frames differ in size")
     flash = np.stack(frames)
     if session.ambient is not None:
-        ambient = read_frame(session.ambient)
+        ambient = read_frame(session.ambient, session.camera.transfer)
         if ambient.shape == flash.shape[1:]:
             flash = np.maximum(flash - ambient, 0)
     at = np.flatnonzero(foreground(flash, level=level))
@@ -95,6 +102,19 @@ def _distinct(sessions: Sequence[Session]) -> tuple[np.ndarray, list[np.ndarray]
             taken.append(best)
         lights.append(np.array(taken))
     return np.array(known), lights
+
+
+def _positions(sessions: Sequence[Session], lights: Sequence[np.ndarray], count: int) -> np.ndarray | None:
+    """(count, 3) in mm, or none where a session knows none or puts a flash elsewhere than another does."""
+    found = np.full((count, 3), np.nan)
+    for session, of_session in zip(sessions, lights, strict=True):
+        if session.positions is None:
+            return None
+        known = ~np.isnan(found[of_session, 0])
+        if not np.allclose(found[of_session][known], session.positions[known], atol=1.0):
+            return None
+        found[of_session] = session.positions
+    return found
 
 
 def _parts(lights: Sequence[np.ndarray], count: int) -> int:

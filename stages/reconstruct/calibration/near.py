@@ -7,21 +7,30 @@ from numpy.typing import ArrayLike
 
 from pipeline.rig import Camera
 
+MIDDLE = 0.02  # of the frame's width: how much of the face around the camera's axis says how far the face is
+
 
 class Surface:
-    """Where the pixels of a face are, in mm from its middle: on a plane until its depth is known.
+    """Where the pixels of a face are, in mm from the rig's origin: on a plane until their depth is known.
 
-    The middle is that of the mask (H, W), at the mean of the depth. A camera with intrinsics and a distance sees
+    The origin is where the camera's axis meets the face, in the middle of the picture or at (cx, cy) of the intrinsics:
+    it does not move with the outline of the mask, as flashes do not. A camera with intrinsics and a distance sees
     through a pinhole, one with a pitch in parallel.
     """
 
     def __init__(self, mask: np.ndarray, camera: Camera) -> None:
         assert camera.scale is not None
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        counts = mask.sum(axis=1)[rows], mask.sum(axis=0)[columns]
-        self.middle = tuple(float(np.average(at, weights=n)) for at, n in zip((rows, columns), counts, strict=True))
-        self.camera, self.scale, self.width = camera, camera.scale, mask.shape[1]
-        self.depth = np.zeros(mask.shape, np.float32)  # px towards the camera
+        height, width = mask.shape
+        self.camera, self.scale, self.width = camera, camera.scale, width
+        self.axis = ((width - 1) / 2, (height - 1) / 2) if camera.intrinsics is None else camera.intrinsics[2:]
+        across, down = (np.arange(n, dtype=np.float32) - at for n, at in zip((width, height), self.axis, strict=True))
+        away = np.where(mask, np.hypot(across, down[:, None]), np.inf)
+        self._middle = away <= away.min() + MIDDLE * width
+        self.depth = np.zeros(mask.shape, np.float32)  # px towards the camera, 0 at the origin
+
+    def lay(self, depth: np.ndarray) -> None:
+        """Take the depth (H, W), px towards the camera from anywhere, as the face's."""
+        self.depth = depth - np.median(depth[self._middle])
 
     def points(self, rows: slice, at: np.ndarray) -> np.ndarray:
         """(n, 3) of the pixels with indices (n,) in some rows; x right, y up, z to the camera."""
@@ -29,12 +38,10 @@ class Surface:
         row = row + (rows.start or 0)
         z = self.scale * self.depth[rows].ravel()[at].astype(float)
         if self.camera.intrinsics is None or self.camera.distance is None:
-            return np.stack([self.scale * (column - self.middle[1]), self.scale * (self.middle[0] - row), z], axis=1)
-        (fx, fy, cx, cy), distance = self.camera.intrinsics, self.camera.distance
-        away = distance - z
-        x = (column - cx) / fx * away - (self.middle[1] - cx) / fx * distance
-        y = (self.middle[0] - cy) / fy * distance - (row - cy) / fy * away
-        return np.stack([x, y, z], axis=1)
+            across = down = self.scale
+        else:
+            across, down = ((self.camera.distance - z) / focal for focal in self.camera.intrinsics[:2])
+        return np.stack([across * (column - self.axis[0]), down * (self.axis[1] - row), z], axis=1)
 
 
 def near_lights(positions_mm: ArrayLike, strengths: ArrayLike, points_mm: ArrayLike) -> np.ndarray:
@@ -42,8 +49,8 @@ def near_lights(positions_mm: ArrayLike, strengths: ArrayLike, points_mm: ArrayL
 
     Parameters
     ----------
-    positions_mm : (k, 3) of the flashes, from the middle of the face; x right, y up, z to the camera.
-    strengths : (k,) of the light that arrives at the middle of the face, so that ``near_lights(p, s, 0)`` has length s.
+    positions_mm : (k, 3) of the flashes, from the rig's origin; x right, y up, z to the camera.
+    strengths : (k,) of the light that arrives at the origin, so that ``near_lights(p, s, 0)`` has length s.
     points_mm : (P, 3) on the face, from the same origin.
 
     Returns

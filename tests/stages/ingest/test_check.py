@@ -263,3 +263,33 @@ def test_the_guide_s_table_of_layouts_is_what_the_code_gives(repository: Path) -
         cosine = (found * normals).sum(axis=0) / np.linalg.norm(found, axis=0)
         assert np.median(np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))) == pytest.approx(float(error), abs=0.1)
         assert 100 * (clean <= 0).any(axis=0).mean() == pytest.approx(float(away), abs=1)
+
+
+def test_sessions_without_lights_are_told_and_taken_when_asked(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were refused one by one, and a data set of nothing else was of no known layout."""
+    write_set(Path("own"), subjects=2, each=2)
+    for path in Path("own").rglob("lights.csv"):
+        path.unlink()
+    status, out, err = run(capsys, "check", "own")
+    assert status == 2
+    assert "source folder (guessed: s0/v0 holds pictures, and no file of lights)" in out
+    assert "no lights known: 4 sessions; with ingest.uncalibrated: true they are estimated from the frames" in out
+    assert "none of 4 sessions can be used" in err
+    status, out, _ = run(capsys, "check", "own", "--uncalibrated", "-o", "sheet.jpg")
+    assert status == 0
+    assert "4 usable of 4" in out
+    assert "no lights known: 4 sessions; they are estimated from the frames" in out
+    assert "hollow" not in out
+    write_lights(Path("own/s0/lights.csv"), RING)
+    found = check_json(capsys, "own")
+    assert found["no_lights"] == ["s1/v0", "s1/v1"]
+    assert (found["sessions"], len(found["rigs"])) == (2, 1)
+
+
+def test_a_rig_s_file_tells_the_layout(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(Path("own"), subjects=1, each=1)
+    Path("own/s0/v0/lights.csv").unlink()
+    Path("own/rig.json").write_text(json.dumps({"lights": [{"direction": light.tolist()} for light in RING]}))
+    assert "source folder (guessed: it holds rig.json)" in run(capsys, "check", "own")[1]

@@ -181,6 +181,22 @@ def test_a_workspace_is_made(workspace: Path, capfd: pytest.CaptureFixture[str])
     assert not any(str(workspace) in path.read_text() for path in Path("ws").glob("*.*") if path.is_file())
 
 
+def test_sessions_without_lights_are_taken_when_asked(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_set(Path("own"), subjects=2)
+    for path in Path("own").rglob("lights.csv"):
+        path.unlink()
+    status, _, err = run(capfd, "init", "ws", "own")
+    assert status == 2
+    assert "no lights are known: --uncalibrated has them estimated" in err
+    assert err.count("\n") == 1
+    status, out, err = run(capfd, "init", "ws", "own", "--uncalibrated")
+    assert status == 0, err
+    assert "4 sessions, source folder" in out
+    params = load("ws/params.yaml")
+    assert params.ingest is not None
+    assert params.ingest.uncalibrated
+
+
 def test_below_a_git_repository_it_is_a_part_of_it(workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_set(Path("own"), subjects=1)
     for place, where in (("outer/ws", "outer"), ("alone", "alone")):

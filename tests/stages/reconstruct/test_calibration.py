@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,21 @@ def test_a_rig_from_photographs_of_a_ball(workspace):
     assert read_rig("rig.json").origin == "directions of 3 lights from a mirror ball"
 
 
+def test_from_a_ball_to_gains(workspace):
+    """As docs/calibration.md has it: the ball's directions laid in the data set, then the data set's own gains."""
+    scene = write_captures(workspace / "own")
+    Path("own/lights.csv").unlink()
+    Path("ball").mkdir()
+    for name, light in zip("abcd", scene.lights, strict=True):
+        write_picture(f"ball/{name}.png", ball(light))
+    balls = [f"ball/{name}.png" for name in "abcd"]
+    CliRunner().invoke(command, [*balls, "--sphere", "-o", "own/rig.json"], catch_exceptions=False)
+    CliRunner().invoke(command, ["own", "-o", "own/rig.json"], catch_exceptions=False)
+    rig = read_rig("own/rig.json")
+    np.testing.assert_allclose([light.strength for light in rig.lights], level(GAINS), rtol=0.02)
+    assert angles(rig.lights_for(["a.png", "b.png", "c.png", "d.png"]).directions, scene.lights).max() < 1
+
+
 def test_patterns_tell_lights_apart_by_what_their_names_share():
     from stages.ingest.yaleb import light_of
 
@@ -246,12 +262,34 @@ def test_patterns_tell_lights_apart_by_what_their_names_share():
     assert patterns == ["yaleB*_P00A+000E+00.pgm", "yaleB*_P00A+035E+40.pgm", "yaleB*_P00A-035E+40.pgm"]
 
 
+def test_a_rig_keeps_what_its_captures_know_of_camera_and_positions(workspace):
+    """It wrote directions alone, so that a rig of near flashes laid beside its frames lost them."""
+    scene = write_captures(workspace / "own")
+    places = np.round(600 * scene.lights, 3)
+    (workspace / "own" / "lights.csv").unlink()
+    lights = [{"frame": f"{n}.*", "position": p.tolist()} for n, p in zip("abcd", places, strict=True)]
+    (workspace / "own" / "rig.json").write_text(json.dumps({"lights": lights, "camera": {"pitch": 0.7}}))
+    CliRunner().invoke(command, ["own", "-o", "new.json"], catch_exceptions=False)
+    rig = read_rig("new.json")
+    np.testing.assert_allclose([light.position for light in rig.lights], places)
+    np.testing.assert_allclose([light.strength for light in rig.lights], level(GAINS), rtol=0.01)
+    assert rig.camera.pitch == 0.7
+
+
+def test_captures_of_unknown_lights_are_refused(workspace):
+    from pipeline.sessions import write_sessions
+
+    write_captures(workspace / "own")
+    (workspace / "own" / "lights.csv").unlink()
+    sessions = list(read_folder(Path("own"), Ingest(source="folder", root="own", uncalibrated=True)))
+    write_sessions("sessions.parquet", sessions)
+    with pytest.raises(UserError, match="no session has known lights"):
+        CliRunner().invoke(command, ["sessions.parquet", "-o", "rig.json"], catch_exceptions=False)
+
+
 def test_sessions_of_unknown_lights_say_nothing_of_gains():
     """Their missing directions, which compare with nothing, counted as the rig's lights in the order of their frames."""
-    lights = ring(35, 4)
     frames = tuple(f"{i}.png" for i in range(4))
-    known = Session("a/1", "a", "1", "rig", frames, lights=lights, strengths=np.ones(4))
+    known = Session("a/1", "a", "1", "rig", frames, lights=ring(35, 4), strengths=np.ones(4))
     unknown = replace(known, id="b/1", subject="b", lights=np.full((4, 3), np.nan))
     assert captures_of([known, unknown]).sessions == [known]
-    with pytest.raises(UserError, match="lights of no session are known"):
-        captures_of([unknown])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -12,11 +13,15 @@ import numpy as np
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, read_lights_csv
 from pipeline.maps import write_maps
+from pipeline.options import device_option
 from pipeline.params import Reconstruct, section
 from pipeline.progress import wrote
 from pipeline.rig import RigLights, read_rig
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
+
+if TYPE_CHECKING:
+    import torch
 
 
 @click.command("maps")
@@ -27,6 +32,7 @@ from stages.reconstruct.session import reconstruct
 @click.option("--ambient", help="A frame without flash, to be subtracted.")
 @click.option("--mask", help="A picture that is white on the face; found in the frames where it is not given.")
 @click.option("--params", "params_path", help="Take the section `reconstruct` of this file instead of the defaults.")
+@device_option()
 def command(
     frames: tuple[str, ...],
     lights_path: str | None,
@@ -35,6 +41,7 @@ def command(
     ambient: str | None,
     mask: str | None,
     params_path: str | None,
+    device: torch.device | None,
 ) -> None:
     """Reconstruct one session from frames and a lights.csv or a rig file.
 
@@ -54,7 +61,7 @@ def command(
             photographs = read(None, np.ones(len(frames)))
         else:
             photographs = read(lit.directions, lit.strengths, positions=lit.positions, camera=lit.camera)
-        maps, quality = reconstruct(photographs, settings, residuals=True)
+        maps, quality = reconstruct(photographs, settings, residuals=True, device=device)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
     maps.attributes["frames"] = json.dumps([Path(frame).name for frame in frames])

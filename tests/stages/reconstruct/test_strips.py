@@ -1,4 +1,4 @@
-"""Sessions worked on a few rows at a time: the same as the whole, in any type of frame; the network; plain squares."""
+"""Sessions worked on a few rows at a time: the same as the whole, in any type of frame; plain squares."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.registration import shifted
 from stages.reconstruct.session import Photographs, reconstruct
 from stages.reconstruct.solvers import least_squares, split
-from stages.reconstruct.solvers.thresholding import network, ranked
 from stages.reconstruct.stack import Stack
 
 
@@ -64,16 +63,6 @@ def test_too_many_residuals_are_left_out_and_said(monkeypatch, scene):
     maps, quality = reconstruct(Photographs(scene.frames, scene.lights, np.ones(4)), Reconstruct(), residuals=True)
     assert maps.residuals is None
     assert "goes by the maps alone" in quality.notes
-
-
-@pytest.mark.parametrize(("count", "first", "last"), [(3, 0, 2), (12, 2, 9), (20, 7, 14), (50, 20, 34), (128, 51, 88)])
-def test_the_network_finds_positions_as_sorting_does(rng, count, first, last):
-    values = rng.integers(0, 9, (count, 300)).astype(np.float32)  # with ties
-    ordered = np.sort(values, axis=0)
-    low, high = ranked(values, first, last)
-    assert np.array_equal(low, ordered[first])
-    assert np.array_equal(high, ordered[last])
-    assert len(network(count, first, last)) < count * np.log2(count) ** 2
 
 
 def test_plain_least_squares_is_numpys(rng):

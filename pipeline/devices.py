@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def usable_device(name: str) -> torch.device:
-    """The torch device of a name.
+def usable_device(name: str, *, double: bool = False) -> torch.device:
+    """The torch device of a name; with ``double``, one that has double precision (Apple's has not).
 
     Raises
     ------
@@ -21,8 +21,8 @@ def usable_device(name: str) -> torch.device:
     import torch
 
     try:
-        somewhere = torch.zeros(1, device=name)
+        somewhere = torch.zeros(1, device=name, dtype=torch.double if double else None)
         somewhere.cpu()  # torch's `meta` has no numbers
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UserError(f"device `{name}` cannot be used here; `cpu` always can, `cuda` with a GPU") from error
     return somewhere.device

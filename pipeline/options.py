@@ -45,7 +45,7 @@ def device_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option `--device` of what numpy does where none is named: none for `cpu`, else a torch device."""
 
     def chosen(context: click.Context, param: click.Parameter, name: str) -> torch.device | None:
-        return None if name == "cpu" else usable_device(name)
+        return None if name == "cpu" else usable_device(name, double=True)
 
     text = "Where pixels are solved and integrated: cpu (by numpy), or what torch names so, such as cuda."
     return click.option("--device", default="cpu", show_default=True, callback=chosen, help=text)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.devices import usable_device
 from pipeline.parallel import Jobs
+
+if TYPE_CHECKING:
+    import torch
 
 
 class JobsType(click.ParamType):
@@ -35,3 +39,13 @@ def jobs_option(default: int = -1, note: str = "") -> Callable[[Callable[..., An
     return click.option(
         "--jobs", type=JobsType(), default=default, show_default=True, envvar="PSFACE_JOBS", show_envvar=True, help=text
     )
+
+
+def device_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--device` of what numpy does where none is named: none for `cpu`, else a torch device."""
+
+    def chosen(context: click.Context, param: click.Parameter, name: str) -> torch.device | None:
+        return None if name == "cpu" else usable_device(name, double=True)
+
+    text = "Where pixels are solved and integrated: cpu (by numpy), or what torch names so, such as cuda."
+    return click.option("--device", default="cpu", show_default=True, callback=chosen, help=text)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from models.mtcnn import ONet, PNet, RNet
-from pipeline.errors import PsfaceError, UserError
+from pipeline.devices import usable_device
+from pipeline.errors import PsfaceError
 
 _REMEDY = "install it again: pip install --force-reinstall mtcnn"
 
@@ -43,20 +44,6 @@ def load_networks(device: str = "cpu") -> tuple[PNet, RNet, ONet]:
             if isinstance(layer, nn.Conv2d):  # a CPU is twice as fast with the channels of a pixel side by side
                 layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     return networks
-
-
-def usable_device(name: str) -> torch.device:
-    """The torch device of a name.
-
-    Raises
-    ------
-    UserError
-        torch knows no such device, or this machine has none.
-    """
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device `{name}` cannot be used here; `cpu` always can, `cuda` with a GPU") from error
 
 
 def _read(name: str) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import click
 
 from pipeline.errors import PsfaceError, Rejected
 from pipeline.maps import write_maps
-from pipeline.options import jobs_option
+from pipeline.options import device_option, jobs_option
 from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Reconstruct, section
 from pipeline.progress import wrote
@@ -23,6 +23,7 @@ from stages.reconstruct.session import reconstruct
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
 CODE = (
     "stages.reconstruct", "pipeline.geometry", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.rig",
@@ -36,8 +37,9 @@ NUMBERS = ("residual", "shadowed", "saturated", "condition", "integrability", "s
 @click.option("--sessions", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
 @click.option("--out", default="data/maps", show_default=True, help="The folder of the maps.")
 @click.option("--quality", default="data/quality.parquet", show_default=True, help="The table of quality numbers.")
-@jobs_option()
-def command(params_path: str, sessions: str, out: str, quality: str, jobs: Jobs) -> None:
+@device_option()
+@jobs_option(note="One process where there is a --device.")
+def command(params_path: str, sessions: str, out: str, quality: str, device: torch.device | None, jobs: Jobs) -> None:
     """Turn each session's frames into normals, albedo and depth.
 
     Writes one OpenEXR file a session and a table that says how far each can be trusted, or why a session was rejected.
@@ -47,7 +49,8 @@ def command(params_path: str, sessions: str, out: str, quality: str, jobs: Jobs)
     table = read_sessions(sessions)
     frames = stamps_of(name for session in table for name in (*session.frames, session.ambient) if name)
     with StageWork("reconstruct", key=key_of(settings, Path(sessions), frames, *source(*CODE))) as work:
-        one = partial(reconstruct_session, settings=settings, folder=work.dir)
+        one = partial(reconstruct_session, settings=settings, folder=work.dir, device=device)
+        jobs = jobs if device is None else 1
         rows = [row for row in map_sessions(one, table, jobs=jobs, label="reconstruct") if isinstance(row, dict)]
         rejected = [row for row in rows if row["rejected"]]
         if len(rejected) == len(rows):
@@ -72,7 +75,9 @@ def told(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path) -> dict[str, Any]:
+def reconstruct_session(
+    session: Session, *, settings: Reconstruct, folder: Path, device: torch.device | None
+) -> dict[str, Any]:
     """Write ``folder/maps/<id>.exr`` and return the session's row; done work of an earlier run is taken as it is."""
     done = folder / "rows" / f"{session.id}.json"
     if done.exists():
@@ -89,7 +94,7 @@ def reconstruct_session(session: Session, *, settings: Reconstruct, folder: Path
             positions=session.positions,
             camera=session.camera,
         )
-        maps, quality = reconstruct(photographs, settings)
+        maps, quality = reconstruct(photographs, settings, device=device)
         maps.attributes |= {"session": session.id, "rig": session.rig, "frames": json.dumps(session.frames)}
         write_maps(folder / "maps" / f"{session.id}.exr", maps)
         row |= quality.row()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -13,12 +14,16 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import Rejected, UserError
 from pipeline.lights import check_lights, read_lights_csv
 from pipeline.maps import write_maps
+from pipeline.options import device_option
 from pipeline.params import Reconstruct, load, section
 from pipeline.params.base import Transfer
 from pipeline.progress import wrote
 from pipeline.rig import Camera, RigLights, read_rig
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import reconstruct
+
+if TYPE_CHECKING:
+    import torch
 
 
 @click.command("maps")
@@ -34,6 +39,7 @@ from stages.reconstruct.session import reconstruct
 @click.option(
     "--params", "params_path", help="Take `reconstruct` and `ingest.transfer` of this file, not the defaults."
 )
+@device_option()
 def command(
     frames: tuple[str, ...],
     lights_path: str | None,
@@ -43,6 +49,7 @@ def command(
     mask: str | None,
     transfer: str | None,
     params_path: str | None,
+    device: torch.device | None,
 ) -> None:
     """Reconstruct one session from frames and a lights.csv or a rig file.
 
@@ -64,7 +71,7 @@ def command(
         else:
             camera = lit.camera.model_copy(update={"transfer": curve})
             photographs = read(lit.directions, lit.strengths, positions=lit.positions, camera=camera)
-        maps, quality = reconstruct(photographs, settings, residuals=True)
+        maps, quality = reconstruct(photographs, settings, residuals=True, device=device)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
     maps.attributes["frames"] = json.dumps([Path(frame).name for frame in frames])

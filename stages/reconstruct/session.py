@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,6 +27,9 @@ from stages.reconstruct.relight import modelled
 from stages.reconstruct.solvers import Method, choose
 from stages.reconstruct.stack import Stack
 from stages.reconstruct.uncalibrated import NOTE, estimate_lights
+
+if TYPE_CHECKING:
+    import torch
 
 LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the rest is a guess around it
 MOST_RESIDUALS, LARGEST_RESIDUALS = 50, 1 << 28  # frames and bytes: `psface relight` does without more
@@ -56,8 +61,12 @@ class Photographs:
     camera: Camera = field(default_factory=Camera)
 
 
-def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: bool = False) -> tuple[Maps, Quality]:
+def reconstruct(
+    photographs: Photographs, settings: Reconstruct, *, residuals: bool = False, device: torch.device | None = None
+) -> tuple[Maps, Quality]:
     """Normals, albedo, depth and mask of one session; with ``residuals``, what they leave of each frame as well.
+
+    Pixels are solved and integrated by numpy, or by torch on a ``device``: the same to 1e-4.
 
     Raises
     ------
@@ -80,7 +89,7 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     if method == "auto":
         method = choose(len(lights), masked=True)[0]
     unit = np.float32(strengths.mean())  # floors and holds of the solvers are in samples of a flash of strength 1
-    fit, depth = _shape(Task(stack, lights, strengths / unit, mask, settings), method, checked)
+    fit, depth = _shape(Task(stack, lights, strengths / unit, mask, settings), method, checked, device)
     maps = Maps(fit.normal, fit.albedo / unit, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
     notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked)]
     if residuals and (len(lights) > MOST_RESIDUALS or 2 * len(lights) * mask.size > LARGEST_RESIDUALS):
@@ -99,20 +108,30 @@ def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: b
     return maps, quality
 
 
-def _shape(task: Task, method: Method, given: Photographs) -> tuple[Fit, np.ndarray]:
+def _shape(task: Task, method: Method, given: Photographs, device: torch.device | None) -> tuple[Fit, np.ndarray]:
     """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth."""
-    depth_of = partial(integrate, mask=task.mask, floor=task.settings.slope_floor, intrinsics=given.camera.matrix)
+    solved, integrated = _engine(device)
+    depth_of = partial(integrated, mask=task.mask, floor=task.settings.slope_floor, intrinsics=given.camera.matrix)
     if given.positions is None or given.camera.scale is None:
-        fit = _measured(fitted(task, method))
+        fit = _measured(solved(task, method))
         return fit, depth_of(fit.normal)
     surface = Surface(task.mask, given.camera)
     near = partial(near_lights, given.positions, np.ones(len(given.positions)))
     task = replace(task, lights_at=lambda rows, at: near(surface.points(rows, at)))
     for _ in range(ROUNDS):
-        fit = _measured(fitted(task, method))
+        fit = _measured(solved(task, method))
         depth = depth_of(fit.normal)
         surface.lay(depth)
     return fit, depth
+
+
+def _engine(device: torch.device | None) -> tuple[Callable[..., Fit], Callable[..., np.ndarray]]:
+    """What solves and what integrates: numpy's, or their twins on a device."""
+    if device is None:
+        return fitted, integrate
+    from stages.reconstruct import device as on  # here, since importing torch takes a second
+
+    return partial(on.fitted, device=device), partial(on.integrated, device=device)
 
 
 def _measured(fit: Fit) -> Fit:

@@ -288,7 +288,7 @@ def test_captures_of_unknown_lights_are_refused(workspace):
 
 
 def test_sessions_of_unknown_lights_say_nothing_of_gains():
-    """Their missing directions, which compare with nothing, counted as the rig's lights in the order of their frames."""
+    """Their missing directions compare with nothing, and counted as the rig's lights in the order of their frames."""
     frames = tuple(f"{i}.png" for i in range(4))
     known = Session("a/1", "a", "1", "rig", frames, lights=ring(35, 4), strengths=np.ones(4))
     unknown = replace(known, id="b/1", subject="b", lights=np.full((4, 3), np.nan))

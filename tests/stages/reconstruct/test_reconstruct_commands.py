@@ -85,6 +85,17 @@ def test_the_stage(workspace, capfd, scene):
     assert maps.attributes["session"] == "s0/visit"
 
 
+def test_the_stage_on_a_device(workspace, capfd):
+    """`cpu:0` is torch's processor."""
+    depths = []
+    for name in ("cpu", "cpu:0"):
+        status, out, _ = run(capfd, "reconstruct", "--device", name)
+        assert (status, out) == (0, "wrote data/maps, data/quality.parquet (2 sessions, 1 rejected)\n")
+        depths.append(read_maps("data/maps/s2/visit.exr").depth)
+    assert np.abs(depths[0] - depths[1]).max() < 1e-4 * np.ptp(depths[0])
+    assert np.any(depths[0] != depths[1])
+
+
 def test_the_same_bytes_whatever_the_number_of_jobs(workspace, capfd):
     contents = []
     for jobs in (1, 2):
@@ -97,19 +108,19 @@ def test_an_interrupted_run_goes_on(workspace, capfd, monkeypatch):
     done: list[str] = []
     real = stage.reconstruct
 
-    def dying(photographs, settings):
+    def dying(photographs, settings, **options):
         if len(done) == 1:
             raise KeyboardInterrupt
         done.append("one")
-        return real(photographs, settings)
+        return real(photographs, settings, **options)
 
     monkeypatch.setattr(stage, "reconstruct", dying)
     assert run(capfd, "reconstruct", "--jobs", 1)[0] == 130
     assert not Path("data/maps").exists()
 
-    def counted(photographs, settings):
+    def counted(photographs, settings, **options):
         done.append("more")
-        return real(photographs, settings)
+        return real(photographs, settings, **options)
 
     monkeypatch.setattr(stage, "reconstruct", counted)
     assert run(capfd, "reconstruct", "--jobs", 1)[0] == 0

@@ -26,8 +26,9 @@ from pipeline.parallel import map_sessions
 from pipeline.params import Reconstruct, Simulate, section
 from stages.ingest.yaleb import light_of
 from stages.reconstruct import trust
+from stages.reconstruct.ranking import ranked
 from stages.reconstruct.session import Photographs, reconstruct
-from stages.reconstruct.trust import Trust, evidence, judge, predicted_error, ranked
+from stages.reconstruct.trust import Trust, evidence, judge, predicted_error
 from stages.simulate.render import photograph
 from stages.simulate.skin import R_SKIN
 from stages.simulate.subject import draw_subject

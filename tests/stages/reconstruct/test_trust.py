@@ -14,7 +14,8 @@ from face_scene import Scene, sensor
 from pipeline.maps import Maps, write_maps
 from stages.reconstruct.defects import blur, comb
 from stages.reconstruct.quality import lean
-from stages.reconstruct.trust import COMBED, command, judge
+from stages.reconstruct.ranking import command
+from stages.reconstruct.trust import COMBED, judge
 
 
 def maps_of(scene: Scene) -> Maps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -27,7 +28,7 @@ def command(paths: tuple[str, ...], as_json: bool) -> None:
     it ranks, it does not measure), FLAT how likely a picture was held before the rig (0 to 1), WHY one word: comb
     (interlaced fields differ), hollow (an axis of the lights is wrong), flat (a print or a screen), tilt (forehead or
     chin too near), or what raises the error most: misfit, curl, condition, few, dark, shadowed, motion, blur; or good.
-    Frames are looked at too where they still are where the maps say.
+    A comb is looked for in the frames too, where they still are where the maps say.
     """
     files = [file for path in paths for file in _files(Path(path))]
     judged = []
@@ -64,13 +65,18 @@ def _files(path: Path) -> list[Path]:
 
 
 def _frames(maps: Maps, file: Path) -> np.ndarray | None:
-    """The session's frames (k, H, W), from where the maps say or from beside them; none where any is not there."""
+    """The session's frames (k, H, W), or none where any is not where the maps say.
+
+    `psface maps` names them as they are seen from the folder of the maps, `psface reconstruct` from the workspace,
+    which is a folder above that. What lies in the current folder is another session's as likely as not.
+    """
     named = json.loads(maps.attributes.get("frames", "[]"))
-    try:
-        frames = [read_frame(name if Path(name).exists() else file.with_name(Path(name).name)) for name in named]
-    except Rejected:
-        return None
-    return np.stack(frames) if frames and all(frame.shape == maps.shape for frame in frames) else None
+    folder = file.absolute().parent
+    for start in (folder, *(folder.parents if "session" in maps.attributes else ())):
+        with suppress(Rejected):
+            frames = [read_frame(start / name) for name in named]
+            return np.stack(frames) if frames and all(frame.shape == maps.shape for frame in frames) else None
+    return None
 
 
 def _row(name: str, one: Trust) -> dict[str, object]:

@@ -5,7 +5,7 @@ of the logarithm, fitted on simulated sessions with one trouble each (``python b
 its degrees are those of the simulated rig. Four findings stand beside it, since no error of normals expresses them: a
 comb of interlaced fields, a hollow face, a flat picture instead of a face, a face tilted further than heads nod.
 
-    misfit    log share of the light that Lambert's model leaves (lights, gains, highlights, motion)
+    misfit    log of the share of the light that Lambert's model leaves (lights, gains, highlights, motion)
     curl      log of what the slopes miss around four pixels (noise, motion, seams)
     condition log ratio of the lights' singular values
     few       1 / number of lights: what a misfit can be seen by
@@ -13,6 +13,9 @@ comb of interlaced fields, a hollow face, a flat picture instead of a face, a fa
     shadowed  share of the samples in shadow
     motion    px of the largest shift, of 100 px of width
     blur      px at the edges of the albedo, of 100 px of width
+
+Misfit and shadowed are the numbers that the reconstruction left in the maps
+(:class:`stages.reconstruct.quality.Quality`).
 """
 
 from __future__ import annotations
@@ -28,8 +31,6 @@ from pipeline.maps import Maps
 from stages.reconstruct.defects import blur, comb
 from stages.reconstruct.flatness import FLAT_ABOVE, flatness
 from stages.reconstruct.quality import curl, lean, orientation
-from stages.reconstruct.registration import shifted
-from stages.reconstruct.solvers import FLOOR
 
 NAMES = ("misfit", "curl", "condition", "few", "dark", "shadowed", "motion", "blur")
 TYPICAL = np.array(
@@ -39,7 +40,6 @@ SLOPES = np.array([0.761, 0.241, 0.683, 0.417, -0.075, 1.967, -0.039, 0.649])
 OFFSET = 1.845  # of the logarithm of the error in degrees, where all numbers are typical
 COMBED = 15.0  # of `defects.comb`: faces reach 9 by brows and lips
 TILTED = 0.48  # of `quality.lean`: 26 degrees, up or down
-SHADOW = 0.1  # of a pixel's brightest sample
 TELLING = 0.15  # of the logarithm of the error: less is no reason
 
 
@@ -64,8 +64,8 @@ class Trust:
 
 
 def judge(maps: Maps, frames: np.ndarray | None = None) -> Trust:
-    """The score of maps and, where they are at hand, of the frames (k, H, W) that they were made from."""
-    numbers = evidence(maps, frames)
+    """The score of maps; a comb is looked for in their frames (k, H, W) too, where those are at hand."""
+    numbers = evidence(maps)
     parts = _parts(numbers)
     flat = flatness(maps)
     found = []
@@ -92,13 +92,11 @@ def _parts(numbers: dict[str, float]) -> np.ndarray:
     return np.nan_to_num(SLOPES * (np.array([numbers[name] for name in NAMES]) - TYPICAL))
 
 
-def evidence(maps: Maps, frames: np.ndarray | None = None) -> dict[str, float]:
+def evidence(maps: Maps) -> dict[str, float]:
     """The numbers of the score, by name; see the module."""
     inside, size = maps.mask, max(maps.shape)
     lights = _table(maps, "lights")
     known = {name: float(value) for name, value in _quality(maps).items() if isinstance(value, int | float)}
-    if frames is not None and lights is not None and len(frames) == len(lights):
-        known |= _from_frames(maps, frames, lights)
     shifts = _table(maps, "shifts")
     residual, k = known.get("residual", math.nan), 0 if lights is None else len(lights)
     few = k == 3 or (k == 0 and residual == 0)
@@ -111,23 +109,6 @@ def evidence(maps: Maps, frames: np.ndarray | None = None) -> dict[str, float]:
         "shadowed": known.get("shadowed", math.nan),
         "motion": math.nan if shifts is None else 100 * float(np.linalg.norm(shifts, axis=1).max()) / size,
         "blur": 100 * blur(np.where(inside, maps.albedo, 0)) / size,
-    }
-
-
-def _from_frames(maps: Maps, frames: np.ndarray, lights: np.ndarray) -> dict[str, float]:
-    """Residual and shadowed share as `quality.measure` defines them, from the frames again."""
-    shifts, strengths = _table(maps, "shifts"), _table(maps, "strengths")
-    at_rest = (
-        frames if shifts is None else [shifted(f, s) if s.any() else f for f, s in zip(frames, shifts, strict=True)]
-    )
-    samples = np.stack([frame[maps.mask] for frame in at_rest])
-    gains = np.ones(len(lights)) if strengths is None else strengths
-    model = (gains[:, None] * lights) @ (maps.normal * maps.albedo[..., None])[maps.mask].T
-    weights = np.maximum(samples, 0) + FLOOR
-    power = float((weights * samples**2).sum())
-    return {
-        "residual": math.sqrt(float((weights * (samples - model) ** 2).sum()) / power) if power > 0 else 0.0,
-        "shadowed": float((samples < SHADOW * samples.max(axis=0)).mean()),
     }
 
 

@@ -1,13 +1,13 @@
 """What balance costs on the labels of Photoface: sessions and subjects kept by minimum share, and the seconds it takes.
 
-    python benchmarks/balance.py [../shared/data/photoface/metadata.csv]
+    python benchmarks/balance.py METADATA.csv
 
 docs/balance.md quotes its tables. Of the 3,159 labelled sessions those of good quality, unoccluded, pose 1 to 3 count.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -34,10 +34,11 @@ def problem(table: pd.DataFrame, *, cap: int, floor: int, pose: bool) -> Problem
 
 def main() -> None:
     """Print the two tables."""
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data/photoface/metadata.csv")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("metadata", type=Path, help="metadata.csv of Photoface")
+    path = parser.parse_args().metadata
     if not path.is_file():
-        print(f"{path}: no such file; skipped")
-        return
+        parser.error(f"{path}: no such file")
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     table = table[(table["Quality"] == "ok") & (table["Occlusion"] == "") & table["Pose"].isin(["1", "2", "3"])]
     start = time.perf_counter()

@@ -1,7 +1,7 @@
 """Strobe gains of Extended Yale B, each subject's from all other subjects, by the code of `psface calibrate`.
 
-    python benchmarks/calibrate.py ../shared/data/CroppedYale -o gains.csv      # subject,azimuth,elevation,gain
-    python ../shared/bench/yale_relight.py ../shared/data/CroppedYale -k 4 9 --gains gains.csv
+    python benchmarks/calibrate.py CroppedYale -o gains.csv                     # subject,azimuth,elevation,gain
+    python benchmarks/relight.py CroppedYale -k 4 9 --gains gains.csv           # and what they are worth
     python benchmarks/calibrate.py --simulated data/simulated                   # against the gains that made the frames
 
 On Yale a session is a subject's photographs under the flashes within 62 degrees of the axis. On the simulator

@@ -1,6 +1,6 @@
 """How many of Extended Yale B's tight crops are found, and how much a subject's landmarks scatter between sessions.
 
-    python benchmarks/crop_looks.py ../shared/data/CroppedYale [--seeds 7 101 202]
+    python benchmarks/crop_looks.py CroppedYale [--seeds 7 101 202]
 
 Each seed deals the flashes of the 30 subjects into disjoint sessions of four, as `psface ingest` does. The images of a
 subject are registered to one another, so all its sessions should have the same landmarks: their root mean square
@@ -57,7 +57,7 @@ def scatter(found: Sequence[Sighting], subjects: Sequence[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root", nargs="?", default="../shared/data/CroppedYale")
+    parser.add_argument("root", help="the folder CroppedYale")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 101, 202])
     options = parser.parse_args()
     torch.set_num_threads(1)

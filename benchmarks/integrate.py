@@ -1,6 +1,6 @@
 """What integration costs and how far it is from the truth, beside peers and twins timed in turn.
 
-    python benchmarks/integrate.py ../shared/data/diligent    # five objects of DiLiGenT in perspective
+    python benchmarks/integrate.py DATA                    # five objects of DiLiGenT in perspective
     python benchmarks/integrate.py --steps                    # staircases without risers, and a sphere
     python benchmarks/integrate.py --scale                    # time and memory at 1 and 4 megapixels
 
@@ -235,7 +235,7 @@ def _memory(entry: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=Path("../shared/data/diligent"))
+    parser.add_argument("data", type=Path, nargs="?", help="the folder of the objects")
     parser.add_argument("--scale", action="store_true", help="time and memory of large pictures instead")
     parser.add_argument("--steps", action="store_true", help="staircases and a sphere instead")
     options = parser.parse_args()
@@ -243,8 +243,8 @@ def main() -> None:
         return steps()
     if options.scale:
         return scale()
-    if not options.data.is_dir():
-        parser.error(f"no folder {options.data}")
+    if options.data is None or not options.data.is_dir():
+        parser.error("give the folder of the objects, or --steps or --scale")
     return objects(options.data)
 
 

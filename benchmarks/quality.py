@@ -26,8 +26,9 @@ from pipeline.parallel import map_sessions
 from pipeline.params import Reconstruct, Simulate, section
 from stages.ingest.yaleb import light_of
 from stages.reconstruct import trust
+from stages.reconstruct.ranking import ranked
 from stages.reconstruct.session import Photographs, reconstruct
-from stages.reconstruct.trust import Trust, evidence, judge, predicted_error, ranked
+from stages.reconstruct.trust import Trust, evidence, judge, predicted_error
 from stages.simulate.render import photograph
 from stages.simulate.skin import R_SKIN
 from stages.simulate.subject import draw_subject
@@ -36,7 +37,7 @@ from stages.simulate.visit import draw_visit
 TROUBLES = ("none", "blur", "dark", "drift", "three lights", "wrong lights", "highlights")
 SETS = {"fit": 30_000, "test": 31_000}  # first subject of each
 RIDGE = 1.0
-Measured = tuple[str, dict[str, float], dict[str, float], float]
+Measured = tuple[str, dict[str, float], float]
 DEALT = (("+000E+00", "+000E+45", "-035E+15", "+035E+15"), ("-020E-10", "+020E-10", "-035E+40", "+035E+40"),
          ("+010E+00", "-010E+00", "+025E+00", "+000E+20"),
          ("-025E+00", "+010E-20", "-005E+10", "+020E-40"))  # fmt: skip
@@ -56,7 +57,7 @@ def troubled(params: Simulate, trouble: str, rng: np.random.Generator) -> Simula
 
 
 def measure(params: Simulate, settings: Reconstruct, item: tuple[int, str]) -> Measured:
-    """Trouble, evidence of maps with their frames and without, and degrees of error of one session."""
+    """Trouble, evidence and degrees of error of one session."""
     subject, trouble = item
     rng = np.random.default_rng([params.seed, subject])
     params = troubled(params, trouble, rng)
@@ -68,8 +69,7 @@ def measure(params: Simulate, settings: Reconstruct, item: tuple[int, str]) -> M
     maps, _ = reconstruct(Photographs(frames[kept], visit.recorded[kept], np.ones(len(kept)), dark), settings)
     face = (shot.regions == R_SKIN) & shot.truth.mask & maps.mask
     cosine = np.clip((maps.normal * shot.truth.normal).sum(axis=-1)[face], -1, 1)
-    flash = np.maximum(frames[kept] - dark, 0)
-    return trouble, evidence(maps, flash), evidence(maps), float(np.rad2deg(np.arccos(cosine)).mean())
+    return trouble, evidence(maps), float(np.rad2deg(np.arccos(cosine)).mean())
 
 
 def collect(params: Simulate, settings: Reconstruct, first: int, count: int, jobs: int) -> list[Measured]:
@@ -81,7 +81,7 @@ def collect(params: Simulate, settings: Reconstruct, first: int, count: int, job
 
 def fit(rows: list[Measured]) -> None:
     """Ridge regression of the logarithm of the error, and print it as trust.py has it."""
-    x = np.array([[numbers[name] for name in trust.NAMES] for _, numbers, _, _ in rows])
+    x = np.array([[numbers[name] for name in trust.NAMES] for _, numbers, _ in rows])
     y = np.log([error for *_, error in rows])
     trust.TYPICAL = np.nanmedian(x, axis=0).round(2)
     x = np.nan_to_num(x - trust.TYPICAL)
@@ -98,18 +98,16 @@ def fit(rows: list[Measured]) -> None:
 
 def report(rows: list[Measured]) -> None:
     """Print the correlation over all sessions, with its interval, and what each trouble scores."""
-    error = np.array([row[3] for row in rows])
+    error = np.array([row[2] for row in rows])
     rng = np.random.default_rng(0)
     draws = rng.integers(len(rows), size=(1000, len(rows)))
     print("| | Spearman, score against error |\n|---|---|")
-    for name, at in (("with the frames", 1), ("maps alone", 2)):
-        score = np.array([predicted_error(row[at]) for row in rows])
-        low, high = np.quantile([spearmanr(score[d], error[d])[0] for d in draws], [0.025, 0.975])
-        print(f"| {name}, {len(rows)} sessions | {spearmanr(score, error)[0]:.2f} [{low:.2f}, {high:.2f}] |")
+    score = np.array([predicted_error(row[1]) for row in rows])
+    low, high = np.quantile([spearmanr(score[d], error[d])[0] for d in draws], [0.025, 0.975])
+    print(f"| the score, {len(rows)} sessions | {spearmanr(score, error)[0]:.2f} [{low:.2f}, {high:.2f}] |")
     residual = np.array([np.nan_to_num(row[1]["misfit"], nan=-10) for row in rows])
     print(f"| the residual alone | {spearmanr(residual, error)[0]:.2f} |\n")
     print("| trouble | sessions | error, degrees | predicted | Spearman within |\n|---|---|---|---|---|")
-    score = np.array([predicted_error(row[1]) for row in rows])
     for trouble in TROUBLES:
         its = np.array([row[0] == trouble for row in rows])
         within = spearmanr(score[its], error[its])[0]

@@ -1,6 +1,6 @@
 """Held-out relighting on Extended Yale B, as it stands and with each held-out photograph free to move.
 
-    python benchmarks/relight.py ../shared/data/CroppedYale [-k 4 9] [--gains gains.csv]
+    python benchmarks/relight.py CroppedYale [-k 4 9] [--gains gains.csv]
 
 Eight subjects, nineteen flashes that the maps never saw; PSNR in dB over the whole crop, mean over all photographs.
 Between two flashes a head moved by up to three pixels, and registration undoes that for the maps' own frames but not

@@ -31,3 +31,11 @@ def test_the_reference_has_every_module(repository: Path) -> None:
     modules = {f"pipeline.{p.stem}" for p in (repository / "pipeline").glob("[!_]*") if p.suffix in ("", ".py")}
     stages = {f"stages.{p.parent.name}" for p in (repository / "stages").glob("*/__init__.py")}
     assert sorted(named) == sorted(modules | stages | {"models"})
+
+
+def test_no_command_names_a_file_outside_the_repository(repository: Path) -> None:
+    """Data that everybody keeps elsewhere is an argument; nothing is looked for beside the repository by itself."""
+    texts = [*(repository / "benchmarks").glob("*.py"), *(repository / "docs").glob("*.md"), repository / "README.md"]
+    outside = {f"{path.name}: {line.strip()}" for path in texts for line in path.read_text().splitlines()
+               if "../" in line and (path.suffix == ".py" or "python " in line)}  # fmt: skip
+    assert not outside

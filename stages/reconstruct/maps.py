@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ def command(
         maps, quality = reconstruct(photographs, settings, residuals=True, device=device)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
-    maps.attributes["frames"] = json.dumps([Path(frame).name for frame in frames])
+    maps.attributes["frames"] = json.dumps([os.path.relpath(frame, Path(out).parent) for frame in frames])
     write_maps(out, maps)
     for note in filter(None, quality.notes.split("; ")):
         click.echo(f"note: {note}", err=True)

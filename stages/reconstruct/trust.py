@@ -1,11 +1,11 @@
-"""How far the maps of a session can be trusted: a score in degrees, and one word why. `psface quality` prints it.
+"""How far the maps of a session can be trusted: a score in degrees, and one word why.
 
 The score predicts the mean angular error of the normals from what a session shows without ground truth: a linear model
 of the logarithm, fitted on simulated sessions with one trouble each (``python benchmarks/quality.py --fit``). It ranks;
 its degrees are those of the simulated rig. Four findings stand beside it, since no error of normals expresses them: a
 comb of interlaced fields, a hollow face, a flat picture instead of a face, a face tilted further than heads nod.
 
-    misfit    log share of the light that Lambert's model leaves (lights, gains, highlights, motion)
+    misfit    log of the share of the light that Lambert's model leaves (lights, gains, highlights, motion)
     curl      log of what the slopes miss around four pixels (noise, motion, seams)
     condition log ratio of the lights' singular values
     few       1 / number of lights: what a misfit can be seen by
@@ -13,29 +13,24 @@ comb of interlaced fields, a hollow face, a flat picture instead of a face, a fa
     shadowed  share of the samples in shadow
     motion    px of the largest shift, of 100 px of width
     blur      px at the edges of the albedo, of 100 px of width
+
+Misfit and shadowed are the numbers that the reconstruction left in the maps
+(:class:`stages.reconstruct.quality.Quality`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import click
 import numpy as np
 
-from pipeline.errors import Rejected, UserError
-from pipeline.images import read_frame
 from pipeline.lights import condition
-from pipeline.maps import Maps, read_maps
-from pipeline.progress import track
+from pipeline.maps import Maps
 from stages.reconstruct.defects import blur, comb
 from stages.reconstruct.flatness import FLAT_ABOVE, flatness
 from stages.reconstruct.quality import curl, lean, orientation
-from stages.reconstruct.registration import shifted
-from stages.reconstruct.solvers import FLOOR
 
 NAMES = ("misfit", "curl", "condition", "few", "dark", "shadowed", "motion", "blur")
 TYPICAL = np.array(
@@ -45,7 +40,6 @@ SLOPES = np.array([0.761, 0.241, 0.683, 0.417, -0.075, 1.967, -0.039, 0.649])
 OFFSET = 1.845  # of the logarithm of the error in degrees, where all numbers are typical
 COMBED = 15.0  # of `defects.comb`: faces reach 9 by brows and lips
 TILTED = 0.48  # of `quality.lean`: 26 degrees, up or down
-SHADOW = 0.1  # of a pixel's brightest sample
 TELLING = 0.15  # of the logarithm of the error: less is no reason
 
 
@@ -70,8 +64,8 @@ class Trust:
 
 
 def judge(maps: Maps, frames: np.ndarray | None = None) -> Trust:
-    """The score of maps and, where they are at hand, of the frames (k, H, W) that they were made from."""
-    numbers = evidence(maps, frames)
+    """The score of maps; a comb is looked for in their frames (k, H, W) too, where those are at hand."""
+    numbers = evidence(maps)
     parts = _parts(numbers)
     flat = flatness(maps)
     found = []
@@ -98,13 +92,11 @@ def _parts(numbers: dict[str, float]) -> np.ndarray:
     return np.nan_to_num(SLOPES * (np.array([numbers[name] for name in NAMES]) - TYPICAL))
 
 
-def evidence(maps: Maps, frames: np.ndarray | None = None) -> dict[str, float]:
+def evidence(maps: Maps) -> dict[str, float]:
     """The numbers of the score, by name; see the module."""
     inside, size = maps.mask, max(maps.shape)
     lights = _table(maps, "lights")
     known = {name: float(value) for name, value in _quality(maps).items() if isinstance(value, int | float)}
-    if frames is not None and lights is not None and len(frames) == len(lights):
-        known |= _from_frames(maps, frames, lights)
     shifts = _table(maps, "shifts")
     residual, k = known.get("residual", math.nan), 0 if lights is None else len(lights)
     few = k == 3 or (k == 0 and residual == 0)
@@ -120,23 +112,6 @@ def evidence(maps: Maps, frames: np.ndarray | None = None) -> dict[str, float]:
     }
 
 
-def _from_frames(maps: Maps, frames: np.ndarray, lights: np.ndarray) -> dict[str, float]:
-    """Residual and shadowed share as `quality.measure` defines them, from the frames again."""
-    shifts, strengths = _table(maps, "shifts"), _table(maps, "strengths")
-    at_rest = (
-        frames if shifts is None else [shifted(f, s) if s.any() else f for f, s in zip(frames, shifts, strict=True)]
-    )
-    samples = np.stack([frame[maps.mask] for frame in at_rest])
-    gains = np.ones(len(lights)) if strengths is None else strengths
-    model = (gains[:, None] * lights) @ (maps.normal * maps.albedo[..., None])[maps.mask].T
-    weights = np.maximum(samples, 0) + FLOOR
-    power = float((weights * samples**2).sum())
-    return {
-        "residual": math.sqrt(float((weights * (samples - model) ** 2).sum()) / power) if power > 0 else 0.0,
-        "shadowed": float((samples < SHADOW * samples.max(axis=0)).mean()),
-    }
-
-
 def _table(maps: Maps, name: str) -> np.ndarray | None:
     """A list of numbers among the attributes, or none."""
     text = maps.attributes.get(name)
@@ -147,69 +122,3 @@ def _quality(maps: Maps) -> dict[str, object]:
     """The row of quality numbers that the maps carry, if they do."""
     row = json.loads(maps.attributes.get("quality", "{}"))
     return row if isinstance(row, dict) else {}
-
-
-def ranked(trusts: Sequence[tuple[str, Trust]]) -> list[tuple[str, Trust]]:
-    """Worst first: those with a finding, then by the predicted error."""
-    return sorted(trusts, key=lambda one: (not one[1].findings, -one[1].error, one[0]))
-
-
-@click.command("quality")
-@click.argument("paths", nargs=-1, required=True, metavar="SESSION.EXR|FOLDER...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, all numbers included, instead of a table.")
-def command(paths: tuple[str, ...], as_json: bool) -> None:
-    """Rank sessions by how far their maps can be trusted, worst first.
-
-    Takes maps, or folders of maps. ERROR is the predicted mean error of the normals in degrees (of the simulated rig:
-    it ranks, it does not measure), FLAT how likely a picture was held before the rig (0 to 1), WHY one word: comb
-    (interlaced fields differ), hollow (an axis of the lights is wrong), flat (a print or a screen), tilt (forehead or
-    chin too near), or what raises the error most: misfit, curl, condition, few, dark, shadowed, motion, blur; or good.
-    Frames are looked at too where they still are where the maps say.
-    """
-    files = [file for path in paths for file in _files(Path(path))]
-    judged = []
-    for file in track(files, "quality"):
-        try:
-            maps = read_maps(file)
-            if not maps.mask.any():
-                raise Rejected(f"{file}: the mask is empty, there is nothing to judge")
-        except Rejected as reason:
-            raise UserError(str(reason)) from reason
-        judged.append((file.as_posix(), judge(maps, _frames(maps, file))))
-    order = ranked(judged)
-    if as_json:
-        click.echo(json.dumps([_row(name, one) for name, one in order], indent=2, allow_nan=False))
-        return
-    click.echo(f"{'ERROR':>6} {'FLAT':>5}  {'WHY':<10} SESSION")
-    for name, one in order:
-        click.echo(f"{one.error:6.1f} {one.flat:5.2f}  {one.why:<10} {name}")
-
-
-def _files(path: Path) -> list[Path]:
-    """The maps that a path names: itself, or all OpenEXR files below a folder but ground truth."""
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.rglob("*.exr") if file.name != "truth.exr" and not file.name.startswith("."))
-    if not found:
-        raise UserError(f"{path}: no maps in it; `psface reconstruct` and `psface maps` write them as .exr")
-    return found
-
-
-def _frames(maps: Maps, file: Path) -> np.ndarray | None:
-    """The session's frames (k, H, W), from where the maps say or from beside them; none where any is not there."""
-    named = json.loads(maps.attributes.get("frames", "[]"))
-    paths = [Path(name) if Path(name).exists() else file.with_name(Path(name).name) for name in named]
-    transfer = json.loads(maps.attributes.get("transfer", "null"))
-    try:
-        frames = [read_frame(path, transfer) for path in paths]
-    except Rejected:
-        return None
-    return np.stack(frames) if frames and all(frame.shape == maps.shape for frame in frames) else None
-
-
-def _row(name: str, one: Trust) -> dict[str, object]:
-    """A session as JSON has it; what is not known is null."""
-    numbers = {key: None if math.isnan(value) else round(value, 4) for key, value in one.numbers.items()}
-    flat = None if math.isnan(one.flat) else round(one.flat, 4)
-    return {"session": name, "error": round(one.error, 2), "why": one.why, "findings": list(one.findings),
-            "flat": flat, "numbers": numbers}  # fmt: skip

@@ -3,7 +3,7 @@
 Not part of the tests' environment: it needs TensorFlow. Made with mtcnn 1.0.0 and tensorflow-cpu 2.21, apart::
 
     python -m venv tf && tf/bin/pip install tensorflow-cpu mtcnn scikit-image opencv-python-headless
-    tf/bin/python tests/data/make_mtcnn_reference.py ../shared/data tests/data/mtcnn_reference.json
+    tf/bin/python tests/data/make_mtcnn_reference.py DATA tests/data/mtcnn_reference.json
 
 Arrays are given to the package as they are, one at a time; files by their path, so that it reads them in its own way.
 """

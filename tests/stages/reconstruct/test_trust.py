@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +12,15 @@ import pytest
 from click.testing import CliRunner
 from face_scene import Scene, sensor
 
-from pipeline.maps import Maps, write_maps
+from pipeline.images import write_picture
+from pipeline.maps import Maps, read_maps, write_maps
+from pipeline.params import Reconstruct
 from stages.reconstruct.defects import blur, comb
+from stages.reconstruct.maps import command as maps_command
 from stages.reconstruct.quality import lean
-from stages.reconstruct.trust import COMBED, command, judge
+from stages.reconstruct.ranking import command
+from stages.reconstruct.session import Photographs, reconstruct
+from stages.reconstruct.trust import COMBED, judge
 
 
 def maps_of(scene: Scene) -> Maps:
@@ -22,6 +28,13 @@ def maps_of(scene: Scene) -> Maps:
     attributes = {"lights": json.dumps(scene.lights.tolist())}
     normal, albedo, depth = (x.astype(np.float32) for x in (scene.normal, scene.albedo, scene.depth))
     return Maps(normal, albedo, depth, scene.mask, attributes)
+
+
+def ranking_of(*paths: str) -> list[dict]:
+    """What `psface quality --json` says."""
+    result = CliRunner().invoke(command, [*paths, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
 def test_a_comb_is_fields_that_differ(scene: Scene, rng: np.random.Generator) -> None:
@@ -42,11 +55,78 @@ def test_blur_of_a_step_is_its_gaussian(sigma: float) -> None:
     assert blur(np.full((32, 32), 0.5)) == 20
 
 
-def test_wrong_frames_raise_the_error(scene: Scene, rng: np.random.Generator) -> None:
-    maps = maps_of(scene)
-    good, bad = judge(maps, scene.frames), judge(maps, scene.frames * rng.uniform(0.6, 1.4, (4, 1, 1)))
+def test_wrong_strengths_raise_the_error(scene: Scene, rng: np.random.Generator) -> None:
+    frames = sensor(scene.frames, rng)
+    good, bad = (
+        judge(reconstruct(Photographs(frames * gains, scene.lights, np.ones(4)), Reconstruct())[0])
+        for gains in (np.float32(1), rng.uniform(0.6, 1.4, (4, 1, 1)).astype(np.float32))
+    )
     assert bad.error > 1.5 * good.error
     assert bad.numbers["misfit"] > good.numbers["misfit"]
+
+
+@pytest.mark.parametrize("ambient", [0.0, 0.25])
+def test_the_numbers_are_those_that_reconstruction_left(scene: Scene, workspace, ambient: float) -> None:
+    """Frames hold ambient light and strengths, which once were judged as a misfit of 37 degrees."""
+    strengths = np.array([0.6, 0.5, 0.6, 0.4])
+    for i, frame in enumerate([*(scene.frames * strengths[:, None, None]), np.zeros(scene.mask.shape)]):
+        write_picture(f"im{i}.png", frame + ambient)
+    rows = [f"im{i}.png,{','.join(map(str, light))},{strengths[i]}" for i, light in enumerate(scene.lights)]
+    Path("lights.csv").write_text("\n".join(["frame,x,y,z,strength", *rows]))
+    frames = [f"im{i}.png" for i in range(4)]
+    made = CliRunner().invoke(maps_command, [*frames, "--lights=lights.csv", "--ambient=im4.png", "-o", "s.exr"])
+    assert made.exit_code == 0, made.output
+    left = json.loads(read_maps("s.exr").attributes["quality"])
+    (row,) = ranking_of("s.exr")
+    assert row["numbers"]["misfit"] == pytest.approx(np.log(left["residual"] + 1e-3), abs=1e-3)
+    assert row["numbers"]["shadowed"] == pytest.approx(left["shadowed"], abs=1e-3)
+    assert row["error"] < 8
+
+
+@pytest.mark.parametrize("where", [".", "here", "elsewhere"])
+def test_a_comb_is_looked_for_in_the_sessions_own_frames(
+    scene: Scene, workspace, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """From any folder, also one where frames of the same names lie that belong to another session."""
+    combed = scene.frames.copy()
+    combed[:, 1::2] *= 0.5
+    for folder, frames in (("here", scene.frames), ("elsewhere", combed)):
+        Path(folder).mkdir()
+        for i, frame in enumerate(frames):
+            write_picture(f"{folder}/im{i}.png", frame)
+    for name, start, attributes in (
+        ("here/fine", "", {}),
+        ("here/apart", "../elsewhere/", {}),
+        ("here/gone", "nowhere/", {}),
+        ("data/maps/s1/fine", "here/", {"session": "s1/fine"}),
+        ("data/maps/s1/combed", "elsewhere/", {"session": "s1/combed"}),
+    ):
+        maps = maps_of(scene)
+        maps.attributes |= {"frames": json.dumps([f"{start}im{i}.png" for i in range(4)]), **attributes}
+        write_maps(f"{name}.exr", maps)
+    monkeypatch.chdir(where)
+    back = Path("." if where == "." else "..")
+    found = {Path(row["session"]).relative_to(back).as_posix(): "comb" in row["findings"]
+             for row in ranking_of(str(back / "here"), str(back / "data"))}  # fmt: skip
+    assert found == {
+        "here/fine.exr": False,
+        "here/apart.exr": True,
+        "here/gone.exr": False,
+        "data/maps/s1/fine.exr": False,
+        "data/maps/s1/combed.exr": True,
+    }
+
+
+def test_maps_say_where_their_frames_are(scene: Scene, workspace) -> None:
+    Path("raw").mkdir()
+    for i, frame in enumerate(scene.frames):
+        write_picture(f"raw/im{i}.png", frame)
+    rows = [f"im{i}.png,{','.join(map(str, light))}" for i, light in enumerate(scene.lights)]
+    Path("lights.csv").write_text("\n".join(["frame,x,y,z", *rows]))
+    frames = [f"raw/im{i}.png" for i in range(4)]
+    made = CliRunner().invoke(maps_command, [*frames, "--lights=lights.csv", "-o", "out/s.exr"])
+    assert made.exit_code == 0, made.output
+    assert json.loads(read_maps("out/s.exr").attributes["frames"]) == [f"../{name}" for name in frames]
 
 
 @pytest.mark.parametrize("degrees", [-35.0, -15.0, 0.0, 15.0, 35.0])
@@ -67,9 +147,7 @@ def test_the_command_ranks_worst_first(scene: Scene, workspace) -> None:
     hollow = maps_of(scene)
     hollow.normal[..., 0] *= -1
     write_maps("maps/hollow.exr", hollow)
-    result = CliRunner().invoke(command, ["maps", "--json"])
-    assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)
+    rows = ranking_of("maps")
     assert [row["session"] for row in rows] == ["maps/hollow.exr", "maps/fine.exr"]
     assert rows[0]["why"] == "hollow"
     assert "hollow" in CliRunner().invoke(command, ["maps/hollow.exr"]).output

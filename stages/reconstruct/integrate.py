@@ -12,7 +12,7 @@ from pipeline.errors import Rejected, UserError
 from pipeline.images import decode, read_frame, write_picture
 from pipeline.maps import read_maps
 from pipeline.progress import wrote
-from pipeline.tables import write_atomic
+from pipeline.tables import read_text, write_atomic
 from stages.reconstruct.integration import METHODS, integrate
 from stages.reconstruct.view import relief
 
@@ -102,12 +102,16 @@ def read_camera(path: str) -> np.ndarray:
 
     Raises
     ------
-    UserError : it is not three lines of three numbers.
+    UserError : it cannot be read or is not three lines of three numbers.
     """
+    wrong = UserError(f"{path}: not a camera matrix: three lines of three numbers are needed")
     try:
-        camera = np.loadtxt(path, delimiter="," if "," in Path(path).read_text(encoding="utf-8") else None)
+        text = read_text(path)
+        camera = np.array([line.replace(",", " ").split() for line in text.splitlines() if line.strip()], float)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:
-        raise UserError(f"{path}: not a camera matrix: three lines of three numbers are needed") from error
+        raise wrong from error
     if camera.shape != (3, 3):
-        raise UserError(f"{path}: not a camera matrix: three lines of three numbers are needed")
+        raise wrong
     return camera

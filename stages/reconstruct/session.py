@@ -55,6 +55,10 @@ class Photographs:
     positions: np.ndarray | None = None
     camera: Camera = field(default_factory=Camera)
 
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.mask.dtype != bool:
+            raise ValueError(f"the mask is of {self.mask.dtype}; expected bool")
+
 
 def reconstruct(photographs: Photographs, settings: Reconstruct, *, residuals: bool = False) -> tuple[Maps, Quality]:
     """Normals, albedo, depth and mask of one session; with ``residuals``, what they leave of each frame as well.

@@ -105,13 +105,14 @@ def read_camera(path: str) -> np.ndarray:
     ------
     UserError : it cannot be read, or is not three lines of three numbers.
     """
+    wrong = UserError(f"{path}: not a camera matrix: three lines of three numbers are needed")
     try:
         text = read_text(path, most=MOST_CAMERA)
         camera = np.array([line.replace(",", " ").split() for line in text.splitlines() if line.strip()], dtype=float)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError:  # words, rows of unlike lengths, not UTF-8
-        camera = np.empty(0)
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # words, rows of unlike lengths, not UTF-8
+        raise wrong from error
     if camera.shape != (3, 3):
-        raise UserError(f"{path}: not a camera matrix: three lines of three numbers are needed")
+        raise wrong
     return camera

@@ -113,10 +113,11 @@ def _direction(text: str) -> np.ndarray:
         light = np.array([float(value) for value in text.split(",")])
     except ValueError:
         light = np.zeros(0)
-    if light.shape != (3,) or not np.isfinite(light).all() or not 0 < np.linalg.norm(light) < np.inf:
+    if light.shape != (3,) or not np.isfinite(light).all() or not light.any():
         raise UserError(f"--light {text}: give x,y,z, three numbers that are not all zero, such as -0.3,0.4,0.87")
     if light[2] <= 0:
         raise UserError(f"--light {text}: the flash is behind the face; z points to the camera")
+    light = light / np.abs(light).max()  # so that no square overflows
     unit: np.ndarray = light / np.linalg.norm(light)
     return unit
 

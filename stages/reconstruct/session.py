@@ -60,6 +60,10 @@ class Photographs:
     positions: np.ndarray | None = None
     camera: Camera = field(default_factory=Camera)
 
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.mask.dtype != bool:
+            raise ValueError(f"the mask is of {self.mask.dtype}; expected bool")
+
 
 def reconstruct(
     photographs: Photographs, settings: Reconstruct, *, residuals: bool = False, device: torch.device | None = None
@@ -76,7 +80,8 @@ def reconstruct(
     stack = Stack(checked.frames, checked.ambient)
     lights, strengths = checked.lights, checked.strengths
     if lights is None:
-        found = estimate_lights(_small(stack), ceiling=settings.saturation)
+        frames, saturated = _small(stack, settings.saturation)
+        found = estimate_lights(frames, saturated=saturated)
         lights, strengths, notes = found.lights, found.strengths, [*notes, NOTE]
     lights = check_lights(lights)
     if settings.registration:
@@ -149,12 +154,19 @@ def _unplaced(given: Photographs) -> list[str]:
     ]
 
 
-def _small(stack: Stack) -> np.ndarray:
-    """(k, h, w) float32 of the flashes, no side longer than `ENOUGH`: what directions can be estimated from."""
+def _small(stack: Stack, saturation: float) -> tuple[np.ndarray, np.ndarray]:
+    """(k, h, w) float32 of the flashes, no side longer than `ENOUGH`: what directions can be estimated from; and bool,
+    where any of what was averaged is saturated in the frame as it was taken."""
     height, width = stack.shape
     shrink = max(1.0, max(stack.shape) / ENOUGH)
     size = round(width / shrink), round(height / shrink)
-    return np.stack([cv2.resize(stack.flash(i), size, interpolation=cv2.INTER_AREA) for i in range(len(stack))])
+    frames, saturated = [], []
+    for i in range(len(stack)):
+        flash, taken = stack.pair(i, slice(None))
+        frames.append(cv2.resize(flash, size, interpolation=cv2.INTER_AREA))
+        top = (taken >= saturation).astype(np.float32)
+        saturated.append(cv2.resize(top, size, interpolation=cv2.INTER_AREA) > 0)
+    return np.stack(frames), np.stack(saturated)
 
 
 def _found(stack: Stack, level: float) -> np.ndarray:

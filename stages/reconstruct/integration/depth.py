@@ -15,12 +15,14 @@ from functools import partial
 import cv2
 import numpy as np
 
-from stages.reconstruct.integration.edges import Edges, edges_of, focal, slopes_of
+from stages.reconstruct.integration.edges import Edges, edges_of, focal, slopes_of, towards_ray
 from stages.reconstruct.integration.solving import least_squares, robust
 
 METHODS = {"smooth": least_squares, "bilateral": robust}
 FLOOR = 0.05  # of n_z for smooth orthographic depth, whose edges are chords
 STEEP = 0.01  # of n_z where edges are mean slopes: an occluding contour may stand for a jump of 50 pixels
+
+AWAY = 0.4  # of the normals may point away from their rays; no camera sees such a surface
 
 
 def integrate(
@@ -56,13 +58,16 @@ def integrate(
     Raises
     ------
     ValueError : shapes that do not fit, normals inside the mask that are not finite, an unknown method, a camera matrix
-        that is none, a scale that is not positive or belongs to the other projection.
+        that is none or cannot see the surface, a mask that is not bool, a scale that is not positive or belongs to the
+        other projection.
     """
     _check(normal, mask, method)
     _check_scale(intrinsics, pitch, distance)
     depth = np.zeros(mask.shape, np.float32)
     if not mask.any():
         return depth
+    if intrinsics is not None and (towards_ray(normal, intrinsics)[mask] <= 0).mean() > AWAY:
+        raise ValueError("normals point away from the camera: the principal point is far from where it can be")
     heights = METHODS[method](mask, partial(_asked, normal, mask, method, floor, intrinsics))
     part = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[1][mask]
     heights -= (np.bincount(part, heights) / np.maximum(np.bincount(part), 1))[part]
@@ -85,6 +90,8 @@ def _asked(
 def _check(normal: np.ndarray, mask: np.ndarray, method: str) -> None:
     if method not in METHODS:
         raise ValueError(f"no method `{method}`; known: {', '.join(METHODS)}")
+    if mask.dtype != bool:
+        raise ValueError(f"the mask is of {mask.dtype}; expected bool")
     if normal.shape != (*mask.shape, 3):
         raise ValueError(f"expected normals {(*mask.shape, 3)} for the mask {mask.shape}, got {normal.shape}")
     if not np.isfinite(normal[mask]).all():

@@ -49,9 +49,8 @@ def slopes_of(normal: np.ndarray, mask: np.ndarray, *, floor: float, intrinsics:
     """
     nx, ny, nz = normal[..., 0], normal[..., 1], normal[..., 2]
     if intrinsics is not None:
-        (fx, _, cx), (_, fy, cy) = intrinsics[:2].astype(np.float32)
-        down, right = np.ogrid[: mask.shape[0], : mask.shape[1]]
-        nz = nz - nx * ((right - cx) / fx).astype(np.float32) + ny * ((down - cy) / fy).astype(np.float32)
+        nz = towards_ray(normal, intrinsics)
+        fx, fy = np.diag(intrinsics)[:2].astype(np.float32)
         mean = np.float32(focal(intrinsics))
         nx, ny = nx * (mean / fx), ny * (mean / fy)
     facing = np.maximum(nz, np.float32(floor))
@@ -60,6 +59,14 @@ def slopes_of(normal: np.ndarray, mask: np.ndarray, *, floor: float, intrinsics:
     right = (0.5 * (slope[:, 1:] + slope[:, :-1]))[across]
     slope = ny / facing
     return _edges(mask, right, (0.5 * (slope[1:] + slope[:-1]))[down])
+
+
+def towards_ray(normal: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """(H, W) normals times the vector (of z = 1) from the surface back along each pixel's ray: positive where seen."""
+    (fx, _, cx), (_, fy, cy) = intrinsics[:2].astype(np.float32)
+    down, right = np.ogrid[: normal.shape[0], : normal.shape[1]]
+    across, up = ((right - cx) / fx).astype(np.float32), ((down - cy) / fy).astype(np.float32)
+    return np.asarray(normal[..., 2] - normal[..., 0] * across + normal[..., 1] * up)
 
 
 def focal(intrinsics: np.ndarray) -> float:

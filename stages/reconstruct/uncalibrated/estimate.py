@@ -43,13 +43,15 @@ class Estimate:
     misfit: float
 
 
-def estimate_lights(frames: np.ndarray, *, ceiling: float = 0.97, model: FaceModel | None = None) -> Estimate:
+def estimate_lights(
+    frames: np.ndarray, *, saturated: np.ndarray | None = None, model: FaceModel | None = None
+) -> Estimate:
     """Directions and relative strengths of the flashes of one session.
 
     Parameters
     ----------
     frames : (k, H, W) float32 in [0, 1], linear, ambient subtracted, k >= 3, of one upright face.
-    ceiling : samples from here on are too near the top of the camera's range to be believed.
+    saturated : (k, H, W) bool, samples at the top of the camera's range, which are not to be believed; or none.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def estimate_lights(frames: np.ndarray, *, ceiling: float = 0.97, model: FaceMod
     if len(frames) < 3:
         raise Rejected(f"{len(frames)} frames; without known lights it takes at least three, and better four")
     model = face_model() if model is None else model
-    best = best_fit(frames, model, ceiling)
+    best = best_fit(frames, model, saturated)
     if best.misfit > WORST[0] or best.likeness < WORST[1]:
         raise Rejected(
             "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
@@ -84,11 +86,11 @@ def estimate_lights(frames: np.ndarray, *, ceiling: float = 0.97, model: FaceMod
     return Estimate(lights, strengths / strengths.mean(), best.matrix, best.misfit)
 
 
-def best_fit(frames: np.ndarray, model: FaceModel, ceiling: float) -> Fit:
+def best_fit(frames: np.ndarray, model: FaceModel, saturated: np.ndarray | None) -> Fit:
     """The best fit of the places where the filter finds a face; the first that is `GOOD` is taken."""
     best: Fit | None = None
     for place in find(frames, model)[:TRIED]:
-        found = fit(frames, place.matrix, model, ceiling=ceiling)
+        found = fit(frames, place.matrix, model, saturated=saturated)
         if best is None or _cost(found) < _cost(best):
             best = found
         if found.misfit < GOOD[0] and found.likeness > GOOD[1]:

@@ -35,12 +35,11 @@ PULL = 1.0  # weight of "the place stays", in equations of unit variance, px
 FINER = 2  # pixels of the frames to one of the grid, at most; finer ones are averaged first
 BOUND = 0.5  # of a light, and `FAR` px, that one step may change
 FAR = 2.0
+TOUCHED = 1e-3  # of what a sample is averaged from, saturated: it says nothing
 STEPS = 20
 SETTLED = 0.002  # relative change of X, and .05 px, where the iteration ends
-SEEN, LIT = (
-    0.4,
-    0.05,
-)  # of the model's pixels must be seen at all, and be neither in shadow nor too bright in each frame
+SEEN = 0.4  # of the model's pixels must be inside the frames and lit by some flash
+LIT = 0.05  # of them must be lit, and not saturated, in each frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +83,23 @@ class _Linear:
     scale: float  # mean length of the lights
 
 
-def fit(frames: np.ndarray, matrix: np.ndarray, model: FaceModel, *, ceiling: float) -> Fit:
+def fit(frames: np.ndarray, matrix: np.ndarray, model: FaceModel, *, saturated: np.ndarray | None = None) -> Fit:
     """The face near a place.
 
     Parameters
     ----------
-    frames : (k, H, W) float32, linear, ambient subtracted. ceiling : samples from here on say nothing.
+    frames : (k, H, W) float32, linear, ambient subtracted. saturated : (k, H, W) bool, samples that say nothing.
     matrix : (2, 3) from the frames to the model's grid, to begin with.
     """
     small, shrink = _shrunk(frames, matrix)
+    clipped = None if saturated is None else _shrunk(saturated.astype(np.float32), matrix)[0]
     found, weights = None, None
     place = compose(matrix, invert(shrink))
     for _ in range(STEPS):
-        images = np.stack([warp_map("frame", frame, place, SIDE) for frame in small])
-        samples, usable = _samples(images, place, small.shape[1:], model, ceiling)
+        images = _laid(small, place)
+        samples, usable = _samples(images, place, small.shape[1:], model)
+        if clipped is not None:
+            usable *= _laid(clipped, place)[:, model.where] < TOUCHED
         if usable.any(axis=0).mean() < SEEN or usable.mean(axis=1).min() < LIT:
             break
         if found is None:
@@ -129,15 +131,20 @@ def _shrunk(frames: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndar
     return small, resizing(size[0] / frames.shape[2])
 
 
+def _laid(images: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(k, SIDE, SIDE) images on the grid."""
+    return np.stack([warp_map("frame", image, place, SIDE) for image in images])
+
+
 def _samples(
-    images: np.ndarray, place: np.ndarray, shape: tuple[int, ...], model: FaceModel, ceiling: float
+    images: np.ndarray, place: np.ndarray, shape: tuple[int, ...], model: FaceModel
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Samples (k, P) of the model's pixels, and which are neither in shadow nor too bright nor outside the frames."""
+    """Samples (k, P) of the model's pixels, and which are neither in shadow nor outside the frames."""
     inside = warp_map("frame", np.ones(shape, np.float32), place, SIDE)[model.where] > 0.99
     samples = images[:, model.where].astype(float)
     brightest = samples.max(axis=0)
     level = np.quantile(brightest[inside], 0.9) if inside.any() else 1.0
-    lit = (samples > DARK * brightest) & (brightest > DIM * level) & (samples < ceiling) & inside
+    lit = (samples > DARK * brightest) & (brightest > DIM * level) & inside
     return samples, lit.astype(float)
 
 

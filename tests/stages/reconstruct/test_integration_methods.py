@@ -171,6 +171,9 @@ def test_weighted_matrix_against_a_loop(rng):
     assert not pull(edges, edges.rise, len(grid)).any()
 
 
+FAR = np.array([[100.0, 0, 2], [0, 100, -5000], [0, 0, 1]])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -180,11 +183,14 @@ def test_weighted_matrix_against_a_loop(rng):
         ({"intrinsics": CAMERA * [[1, 0, 0], [0, -1, 0], [0, 0, 1]]}, "positive focal"),
         ({"intrinsics": CAMERA * 2}, "of the form"),
         ({"pitch": -1.0}, "positive number"),
+        ({"mask": np.ones((4, 4), np.uint8)}, "expected bool"),
+        ({"normal": np.float32([[[0, -0.6, 0.8]] * 4] * 4), "intrinsics": FAR}, "principal point"),
     ],
 )
 def test_settings_that_cannot_be(options, words):
+    flat = {"normal": np.float32([[[0, 0, 1]] * 4] * 4), "mask": np.ones((4, 4), bool)}
     with pytest.raises(ValueError, match=words):
-        integrate(np.float32([[[0, 0, 1]] * 4] * 4), np.ones((4, 4), bool), **options)
+        integrate(**(flat | options))
 
 
 @pytest.mark.data
@@ -256,6 +262,7 @@ def test_mistakes_end_in_one_line(workspace, capfd):
     cv2.imwrite("grey.png", np.zeros((5, 5), np.uint8))
     cv2.imwrite("small.png", np.full((5, 5), 255, np.uint8))
     Path("K.txt").write_text("1 2\n3 4\n")
+    Path("empty.txt").write_text("")
     for arguments, words in (
         (("none.png", "-o", "d.npy"), "no such file"),
         (("grey.png", "-o", "d.npy"), "not a normal map"),
@@ -263,6 +270,8 @@ def test_mistakes_end_in_one_line(workspace, capfd):
         (("n.png", "--mask", "small.png", "-o", "d.npy"), "for the mask"),
         (("n.png", "--mask", "grey.png", "-o", "d.npy"), "the mask is empty"),
         (("n.png", "--intrinsics", "K.txt", "-o", "d.npy"), "three lines"),
+        (("n.png", "--intrinsics", "empty.txt", "-o", "d.npy"), "three lines"),
+        (("n.png", "--intrinsics", "none.txt", "-o", "d.npy"), "none.txt: cannot be read"),
         (("n.png", "--distance", 3, "-o", "d.npy"), "takes a pitch"),
     ):
         status, _, error = run(capfd, "integrate", *arguments)

@@ -11,7 +11,7 @@ from test_reconstruct_commands import lights_csv, run, shoot
 
 from pipeline.maps import read_maps
 from pipeline.params import Reconstruct
-from stages.reconstruct.relight import NOISE, REACH, kriging, relit
+from stages.reconstruct.relight import NOISE, REACH, _direction, kriging, relit
 from stages.reconstruct.session import Photographs, reconstruct
 
 NEW = np.array([0.15, 0.1, np.sqrt(1 - 0.0325)])
@@ -68,3 +68,7 @@ def test_mistakes_end_in_one_line(tmp_path, monkeypatch, capfd, arguments, words
     assert status == 2
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_a_light_of_any_length_is_a_direction():
+    np.testing.assert_allclose(_direction("1e200,0,1e200"), np.sqrt([0.5, 0, 0.5]))

@@ -15,7 +15,8 @@ from pipeline.geometry import invert, resizing, similarity, warp_map
 from pipeline.params import Reconstruct
 from stages.ingest.photoface import read_session
 from stages.reconstruct.reading import read_photographs
-from stages.reconstruct.session import Photographs, reconstruct
+from stages.reconstruct.session import Photographs, _small, reconstruct
+from stages.reconstruct.stack import Stack
 from stages.reconstruct.uncalibrated import NOTE, estimate_lights
 from stages.reconstruct.uncalibrated.face import SIDE, face_model, landmarks
 from stages.reconstruct.uncalibrated.factorise import factorise, scaled_normals
@@ -169,9 +170,29 @@ def test_a_session_without_lights(shot: Photographs):
     assert "lights.estimated" not in known.attributes
     lights = np.array(json.loads(maps.attributes["lights"]))
     assert shot.lights is not None
-    assert angles(lights, shot.lights).mean() < 12
+    assert angles(lights, shot.lights).mean() < 5.5  # 3.9 measured
     both = maps.mask & known.mask
     assert angles(maps.normal, known.normal)[both].mean() < 10
+
+
+def test_samples_clipped_under_ambient_light_are_left_out(shot: Photographs):
+    """A clipped pixel less the ambient looks like a good one; the lights were 11 to 30 degrees off by such."""
+    ambient = 0.2
+    flashes = np.stack([Stack(shot.frames, shot.ambient).flash(i) for i in range(4)])
+    frames = np.clip(3 * flashes + ambient, 0, 1).astype(np.float32)
+    dark = np.full(frames.shape[1:], ambient, np.float32)
+    maps, _ = reconstruct(replace(shot, frames=frames, lights=None, ambient=dark), Reconstruct())
+    assert shot.lights is not None
+    assert angles(np.array(json.loads(maps.attributes["lights"])), shot.lights).mean() < 9
+
+
+def test_a_clipped_pixel_marks_what_it_is_averaged_into():
+    frames = np.full((3, 1024, 1024), 0.3, np.float32)
+    frames[1, 100, 201] = 1
+    small, saturated = _small(Stack(frames, np.full(frames.shape[1:], 0.1, np.float32)), 0.97)
+    assert small.shape == saturated.shape == (3, 512, 512)
+    assert small.max() < 0.5
+    assert np.argwhere(saturated).tolist() == [[1, 50, 100]]
 
 
 def test_what_cannot_be_is_refused(shot: Photographs, rng):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from face_scene import photograph, ring
 
+from pipeline.lights import from_angles
 from stages.reconstruct.device import integration, pictures, solvers
 from stages.reconstruct.integration import integrate
 from stages.reconstruct.integration.edges import edges_of
 from stages.reconstruct.integration.solving import misfit, pull
 from stages.reconstruct.shadows import raised, visible
-from stages.reconstruct.solvers import marching, weighted
+from stages.reconstruct.solvers import marching, split, weighted
 from stages.reconstruct.solvers.linear import rows_of
 from stages.reconstruct.stack import Stack
 
@@ -108,6 +110,35 @@ def test_what_can_be_set_aside_is_numpys(device, rng):
     expected = weighted._spared(flags, lights)
     assert 0.1 < expected.sum() / flags.sum() < 0.9
     assert np.array_equal(off(solvers._spared(on(flags, device), on(lights, device))), expected)
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["far", "near"])
+def test_pixels_that_shadows_and_saturation_leave_little_of(monkeypatch, device, rng, each):
+    """Flashes from above of which a shadow leaves one or two ask for any albedo; float32 errs by 1e-4 in some."""
+    lights = from_angles([30, 55, 50, 55, 40], [90, 30, 75, 110, 150])
+    normal = rng.normal([[0], [0], [0.8]], 0.2, (3, 900))
+    samples = np.maximum(lights @ normal, 0) * (rng.random((5, 900)) < 0.5) + 0.002 * rng.random((5, 900))
+    samples, saturated = np.minimum(samples, 0.7).astype(np.float32), samples >= 0.7
+    lights_at = np.repeat(lights[:, :, None], 900, axis=2) if each else lights
+    solve = partial(weighted.solve_weighted, samples, lights_at, np.ones(5), saturated=saturated)
+    expected = solve(shadow=0.1, shadow_weight=0.6)
+    assert saturated.mean() > 0.1
+    with monkeypatch.context() as unbounded:
+        unbounded.setattr(weighted, "IMPLAUSIBLE", np.inf)
+        free = solve(shadow=0.1, shadow_weight=0.6).scaled
+    assert (np.abs(free - expected.scaled).max(axis=0) > 0.01).sum() > 20
+    rows = on(rows_of(lights_at, np.ones(5)), device)
+    pixels = solvers.Pixels(
+        on(samples, device), on(saturated, device), rows, on(np.ones(5), device), on(lights, device)
+    )
+    found = solvers.weighted(pixels, shadow=0.1, shadow_weight=0.6)
+    pairs = [
+        (getattr(found, name), getattr(expected, name)) for name in ("scaled", "residual", "weights", "confidence")
+    ]
+    for one, other in (*pairs, *zip(solvers.split(found.scaled), split(expected.scaled), strict=True)):
+        apart = np.abs(off(one) - other)
+        assert np.quantile(apart, 0.99) < 1e-4
+        assert apart.max() < 1e-3
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])

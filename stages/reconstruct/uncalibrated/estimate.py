@@ -80,7 +80,7 @@ def estimate_lights(
     if best.misfit > WORST[0] or best.likeness < WORST[1]:
         raise Rejected(
             "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
-            "alone: give them by a lights.csv or a rig.json"
+            "alone: cut the frames to the face where it is small, or give the lights by a lights.csv or a rig.json"
         )
     turned = best_fit(frames[:, ::-1], model, None if saturated is None else saturated[:, ::-1])
     if _cost(turned) < _cost(best):

@@ -210,6 +210,13 @@ def test_unequal_strengths_are_noted(shot: Photographs):
     assert any("strengths found spread" in note for note in estimate_lights(frames).notes)
 
 
+def test_a_small_face_is_found(shot: Photographs):
+    """A quarter of the frame's shorter side: it was refused."""
+    frames = np.stack([Stack(shot.frames, shot.ambient).flash(i) for i in range(4)])
+    padded = np.pad(frames, ((0, 0), (100, 100), (160, 160)))
+    assert angles(estimate_lights(padded).lights, estimate_lights(frames).lights).max() < 2
+
+
 def test_what_cannot_be_is_refused(shot: Photographs, rng):
     frames = shot.frames
     rows, columns = np.mgrid[1:-1:128j, -1:1:128j]

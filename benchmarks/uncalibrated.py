@@ -1,6 +1,6 @@
 """Normals and lights from frames whose lights nobody wrote down, beside known lights and beside the mean face.
 
-    python benchmarks/uncalibrated.py [--yale CroppedYale] [--subjects 30] [--sessions 4] [--jobs 2]
+    python benchmarks/uncalibrated.py [--yale CROPPED_YALE] [--subjects 30] [--sessions 4] [--jobs 2]
 
 Simulated rig, as params.yaml draws it, subjects from 1000 on (the model of faces comes from 20000 on):
 - the mean angle between normals and the truth over the face and hair that the maps cover, of calibrated maps (the
@@ -215,7 +215,7 @@ def report_yale(rows: list[dict[str, object]], count: int, solver: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--yale", type=Path, help="the folder CroppedYale")
+    parser.add_argument("--yale", type=Path, metavar="CROPPED_YALE", help="left out without it")
     parser.add_argument("--subjects", type=int, default=30)
     parser.add_argument("--first", type=int, default=1000)
     parser.add_argument("--sessions", type=int, default=4)
@@ -231,6 +231,8 @@ def main() -> None:
     report_simulated([row for row in found if isinstance(row, dict)], options.solver)
     if options.yale is None:
         return
+    if not options.yale.is_dir():
+        parser.error(f"{options.yale}: no such folder")
     for count in (4, 9):
         jobs = [(subject, count) for subject in YALE]
         found = map_sessions(partial(yale, options.yale, settings), jobs, jobs=options.jobs, label=f"Yale, {count}")

@@ -26,7 +26,7 @@ from stages.reconstruct.registration import register
 from stages.reconstruct.relight import modelled
 from stages.reconstruct.solvers import Method, choose
 from stages.reconstruct.stack import Stack
-from stages.reconstruct.uncalibrated import NOTE, estimate_lights
+from stages.reconstruct.uncalibrated import estimate_lights
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +82,7 @@ def reconstruct(
     if lights is None:
         frames, saturated = _small(stack, settings.saturation)
         found = estimate_lights(frames, saturated=saturated)
-        lights, strengths, notes = found.lights, found.strengths, [*notes, NOTE]
+        lights, strengths, notes = found.lights, found.strengths, [*notes, *found.notes]
     lights = check_lights(lights)
     if settings.registration:
         relative = (stack.flash(i) / np.float32(strength) for i, strength in enumerate(strengths))

@@ -20,6 +20,7 @@ WORST = 0.2, 0.0  # beyond which it is no face
 LIKENESS = 0.2  # of a misfit, that a likeness of 1 makes up for
 STEEPEST = 8.0  # condition of the lights: a ring 10 degrees off the axis; beyond, it is one light or a flat picture
 TRIED = 8  # places, at most
+UNEQUAL = 0.15  # spread of the strengths, from which the tilt is said to suffer
 NOTE = (
     "the lights were estimated from the frames: tilt and relief of the whole face rest on a model of faces, "
     "its details on the frames (docs/uncalibrated.md)"
@@ -41,6 +42,17 @@ class Estimate:
     strengths: np.ndarray
     matrix: np.ndarray
     misfit: float
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of these lights, each in one line."""
+        spread = float(np.ptp(self.strengths))
+        if spread <= UNEQUAL:
+            return [NOTE]
+        return [
+            NOTE,
+            f"the strengths found spread by {spread:.0%}: flashes this unlike turn the lights found by 10 degrees",
+        ]
 
 
 def estimate_lights(
@@ -68,7 +80,13 @@ def estimate_lights(
     if best.misfit > WORST[0] or best.likeness < WORST[1]:
         raise Rejected(
             "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
-            "alone: give them by a lights.csv or a rig.json"
+            "alone: cut the frames to the face where it is small, or give the lights by a lights.csv or a rig.json"
+        )
+    turned = best_fit(frames[:, ::-1], model, None if saturated is None else saturated[:, ::-1])
+    if _cost(turned) < _cost(best):
+        raise Rejected(
+            "a face fits the frames better upside down: lights are estimated from upright faces; turn the frames by "
+            "180 degrees (or put their rows in order), or give the lights by a lights.csv or a rig.json"
         )
     lights = turn_normals(best.span @ surface(best, model), invert(best.matrix)).astype(float)
     strengths = np.linalg.norm(lights, axis=1)

@@ -22,7 +22,7 @@ from stages.reconstruct.uncalibrated.face import SIDE, FaceModel
 
 SMALL = 32  # px, the grid of the search
 BAND = (0.7, 4.0)  # px of it, the Gaussians whose difference is looked at
-SPANS = np.geomspace(0.3, 2.2, 20)  # widths of the model looked for, in parts of the frame's smaller side
+SPANS = np.geomspace(0.15, 2.2, 27)  # widths of the model looked for, in parts of the frame's smaller side
 LEAST_SHARE = 0.12  # of what is lit, that a face covers
 OVERLAP = 0.5  # of the model lies inside the frame, at least
 QUIET = 1.0  # of the frames' mean energy, added to that of each place: dark places say little

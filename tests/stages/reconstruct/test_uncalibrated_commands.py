@@ -40,7 +40,7 @@ def test_maps_without_lights_say_so(rendered: Path, tmp_path: Path, capfd):
     assert attributes["lights.estimated"] == "from the frames and a model of faces"
     assert len(json.loads(attributes["lights"])) == len(json.loads(attributes["strengths"])) == 4
     maps, truth = read_maps(tmp_path / "s.exr"), read_maps(rendered / "truth.exr")
-    assert angles(maps.normal, truth.normal)[maps.mask & truth.mask].mean() < 15
+    assert angles(maps.normal, truth.normal)[maps.mask & truth.mask].mean() < 8  # 6.0 measured
     status, _, error = run(capfd, "relight", tmp_path / "s.exr", "--light=0.2,0.1,0.9", "-o", tmp_path / "new.png")
     assert (status, error) == (0, "")
 

@@ -84,7 +84,9 @@ def reconstruct(
         found = estimate_lights(frames, saturated=saturated)
         lights, strengths, notes = found.lights, found.strengths, [*notes, *found.notes]
     lights = check_lights(lights)
-    if settings.registration:
+    if settings.registration and _near(checked):
+        notes.append("the flashes are near: frames are not registered, since their fall-off would pass for motion")
+    elif settings.registration:
         relative = (stack.flash(i) / np.float32(strength) for i, strength in enumerate(strengths))
         stack.shifts = register(relative, lights, largest=settings.largest_shift * max(stack.shape))
     mask = _found(stack, settings.mask_level) if checked.mask is None else checked.mask
@@ -117,11 +119,12 @@ def _shape(task: Task, method: Method, given: Photographs, device: torch.device 
     """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth."""
     solved, integrated = _engine(device)
     depth_of = partial(integrated, mask=task.mask, floor=task.settings.slope_floor, intrinsics=given.camera.matrix)
-    if given.positions is None or given.camera.scale is None:
+    positions = given.positions
+    if positions is None or not _near(given):
         fit = _measured(solved(task, method))
         return fit, depth_of(fit.normal)
     surface = Surface(task.mask, given.camera)
-    near = partial(near_lights, given.positions, np.ones(len(given.positions)))
+    near = partial(near_lights, positions, np.ones(len(positions)))
     task = replace(task, lights_at=lambda rows, at: near(surface.points(rows, at)))
     for _ in range(ROUNDS):
         fit = _measured(solved(task, method))
@@ -143,6 +146,11 @@ def _measured(fit: Fit) -> Fit:
     if fit.measured < LEAST_MEASURED:
         raise Rejected(f"overexposed: {1 - fit.measured:.0%} of the face has fewer than three samples below saturation")
     return fit
+
+
+def _near(given: Photographs) -> bool:
+    """Whether the flashes are near, at known places of a face of known size."""
+    return given.positions is not None and given.camera.scale is not None
 
 
 def _unplaced(given: Photographs) -> list[str]:

@@ -121,7 +121,8 @@ def _run(name: str, modalities: tuple[str, ...], auc: float, validation: float |
     rng = np.random.default_rng(0)
     subject = np.repeat(np.arange(20), 4)
     vectors = rng.normal(size=(20, 8))[subject] + 5 * (1 - auc) * rng.normal(size=(80, 8))
-    np.savez(results / "embeddings.npz", session=np.arange(80), subject=subject, embedding=vectors)
+    rigs = np.resize(["diagonal", "upright"], 80)
+    np.savez(results / "embeddings.npz", session=np.arange(80), subject=subject, rig=rigs, embedding=vectors)
     if validation is not None:
         write_json(trained / "validation.json", {"auc": validation})
         epochs = {"epoch": [1, 2, 3], "loss_identity": [9.0, 4.0, 3.0], "validation_auc": [0.5, 0.6, validation]}

@@ -82,12 +82,6 @@ def estimate_lights(
             "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
             "alone: cut the frames to the face where it is small, or give the lights by a lights.csv or a rig.json"
         )
-    turned = best_fit(frames[:, ::-1], model, None if saturated is None else saturated[:, ::-1])
-    if _cost(turned) < _cost(best):
-        raise Rejected(
-            "a face fits the frames better upside down: lights are estimated from upright faces; turn the frames by "
-            "180 degrees (or put their rows in order), or give the lights by a lights.csv or a rig.json"
-        )
     lights = turn_normals(best.span @ surface(best, model), invert(best.matrix)).astype(float)
     strengths = np.linalg.norm(lights, axis=1)
     lights = lights / strengths[:, None]
@@ -100,6 +94,12 @@ def estimate_lights(
         raise Rejected(
             f"the light of frame {int(np.argmin(lights[:, 2]))} seems to be behind the face: frames of one flash each, "
             "or a lights.csv, are needed"
+        )
+    turned = best_fit(frames[:, ::-1], model, None if saturated is None else saturated[:, ::-1])
+    if _cost(turned) < _cost(best):
+        raise Rejected(
+            "a face fits the frames better upside down: lights are estimated from upright faces; turn the frames by "
+            "180 degrees (or put their rows in order), or give the lights by a lights.csv or a rig.json"
         )
     return Estimate(lights, strengths / strengths.mean(), best.matrix, best.misfit)
 

@@ -82,15 +82,21 @@ def estimate_lights(
             "no upright face that every flash lights is found in the frames, and lights are estimated from faces "
             "alone: cut the frames to the face where it is small, or give the lights by a lights.csv or a rig.json"
         )
+    lights = turn_normals(best.span @ surface(best, model), invert(best.matrix)).astype(float)
+    strengths = np.linalg.norm(lights, axis=1)
+    lights = lights / strengths[:, None]
+    _check(lights)
     turned = best_fit(frames[:, ::-1], model, None if saturated is None else saturated[:, ::-1])
     if _cost(turned) < _cost(best):
         raise Rejected(
             "a face fits the frames better upside down: lights are estimated from upright faces; turn the frames by "
             "180 degrees (or put their rows in order), or give the lights by a lights.csv or a rig.json"
         )
-    lights = turn_normals(best.span @ surface(best, model), invert(best.matrix)).astype(float)
-    strengths = np.linalg.norm(lights, axis=1)
-    lights = lights / strengths[:, None]
+    return Estimate(lights, strengths / strengths.mean(), best.matrix, best.misfit)
+
+
+def _check(lights: np.ndarray) -> None:
+    """Refuse lights (k, 3) that cannot be."""
     if condition(lights) > STEEPEST:
         raise Rejected(
             f"the frames are too much alike for their lights to be estimated (condition {condition(lights):.3g} > "
@@ -101,7 +107,6 @@ def estimate_lights(
             f"the light of frame {int(np.argmin(lights[:, 2]))} seems to be behind the face: frames of one flash each, "
             "or a lights.csv, are needed"
         )
-    return Estimate(lights, strengths / strengths.mean(), best.matrix, best.misfit)
 
 
 def best_fit(frames: np.ndarray, model: FaceModel, saturated: np.ndarray | None) -> Fit:

@@ -1,6 +1,7 @@
-"""The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run.
+"""The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run; and
+the ROC of `make yale`.
 
-python docs/pictures.py [integration marching thresholding quality flat]     # all of them without a name
+python docs/pictures.py [integration marching thresholding quality flat yale]     # all of them without a name
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -160,6 +162,24 @@ def flat() -> None:
         normals = np.where(maps.mask[..., None], 0.5 + 0.5 * maps.normal, 1)
         show(below, normals, f"planarity {flatness(maps):.2f}")
     save(figure, "flat-attack")
+
+
+def yale() -> None:
+    """The ROC of all runs on Extended Yale B, of what `make yale` left in recipes/yale."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for run in ("frame", "frames", "albedo", "normal", "depth", "albedo-depth", "normal-depth", "normal-albedo", "all"):
+        path = ROOT / "recipes" / "yale" / "runs" / run / "evaluate" / "roc.csv"
+        if not path.exists():
+            raise SystemExit(f"{path.relative_to(ROOT)} is not there: make yale DATA=... first")
+        curve = pd.read_csv(path)
+        axes.semilogx(
+            curve["fmr"].clip(lower=1e-4), curve["tmr"], "--" if "-" in run or run == "all" else "-", label=run
+        )
+    axes.set(xlim=(1e-4, 1), ylim=(0, 1), xlabel="false match rate", ylabel="true match rate")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save(figure, "yale-roc")
 
 
 def settings_of() -> tuple[Simulate, Reconstruct]:

@@ -194,6 +194,7 @@ PICTURES = {
     "thresholding": thresholding,
     "quality": quality,
     "flat": flat,
+    "yale": yale,
 }
 
 

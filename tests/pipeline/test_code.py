@@ -17,8 +17,8 @@ from stages.ingest.readers import MODULES
 # what carries results and makes none: its faults end in a message, or in a table that the next stage refuses
 NEUTRAL = {
     f"pipeline.{name}" for name in (
-        "attributes", "cli", "cluster", "contract", "devices", "errors", "faces", "faults", "files", "options", "parallel",
-        "params", "progress", "sessions", "tables", "work", "yamlfile",
+        "attributes", "cli", "cluster", "contract", "devices", "errors", "faces", "faults", "files", "options",
+        "parallel", "params", "progress", "sessions", "tables", "work", "yamlfile",
     )
 }  # fmt: skip
 

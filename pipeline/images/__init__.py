@@ -22,8 +22,8 @@ from pipeline.params.base import Transfer
 from pipeline.tables import write_atomic
 
 __all__ = [
-    "MAX_PIXELS", "SUFFIXES", "decode", "exr_header", "frame_size", "normal_picture", "read_exr", "read_frame",
-    "silenced", "stretched", "write_picture",
+    "MAX_PIXELS", "SUFFIXES", "decode", "exr_header", "frame_size", "normal_picture", "read_clipped", "read_exr",
+    "read_frame", "silenced", "stretched", "write_picture",
 ]  # fmt: skip
 
 SUFFIXES = (".bmp", ".pgm", ".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg")
@@ -48,7 +48,8 @@ def read_frame(path: str | Path, transfer: Transfer | None = None) -> np.ndarray
     Rejected
         The file is missing, empty, too large, not an image, or holds values that no camera gives; the text names it.
     """
-    return linear(_grey(Path(path), transfer, keep=False))
+    path = Path(path)
+    return linear(_grey(path, _pixels(path), transfer, keep=False))
 
 
 def read_levels(path: str | Path, transfer: Transfer | None = None) -> np.ndarray:
@@ -60,7 +61,26 @@ def read_levels(path: str | Path, transfer: Transfer | None = None) -> np.ndarra
     Rejected
         As `read_frame`.
     """
-    return _grey(Path(path), transfer, keep=True)
+    path = Path(path)
+    return _grey(path, _pixels(path), transfer, keep=True)
+
+
+def read_clipped(path: str | Path, transfer: Transfer | None, *, top: float) -> tuple[np.ndarray, np.ndarray | None]:
+    """The levels of `read_levels`, and where they hide that the camera clipped: (H, W) bool, pixels whose grey is below
+    ``top`` of white while a colour is not; none where there are none.
+
+    Raises
+    ------
+    Rejected
+        As `read_frame`.
+    """
+    path = Path(path)
+    pixels = _pixels(path)
+    levels = _grey(path, pixels, transfer, keep=True)
+    if pixels.ndim == 2:
+        return levels, None
+    clipped = (linear(pixels[..., :3].max(axis=-1), transfer) >= top) & (linear(levels) < top)
+    return levels, clipped if clipped.any() else None
 
 
 def linear(levels: np.ndarray, transfer: Transfer | None = None) -> np.ndarray:
@@ -81,15 +101,19 @@ def widened(levels: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return levels.astype(dtype) * dtype.type(257) if dtype == np.uint16 else linear(levels)
 
 
-def _grey(path: Path, transfer: Transfer | None, *, keep: bool) -> np.ndarray:
-    """(H, W) levels of a photograph, of its own type where ``keep``, else float32."""
+def _pixels(path: Path) -> np.ndarray:
+    """(H, W) or (H, W, C), red first, as a photograph's file holds them."""
     if path.suffix.lower() == ".exr":
         _check_file(path)
-        image = _read_exr_frame(path)
-    else:
-        image = decode(path, cv2.IMREAD_UNCHANGED)
-        if image.ndim == 3:
-            image = image[..., 2::-1] if image.shape[2] >= 3 else image[..., 0]  # BGR(A) to RGB
+        return _read_exr_frame(path)
+    image = decode(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim == 3:
+        image = image[..., 2::-1] if image.shape[2] >= 3 else image[..., 0]  # BGR(A) to RGB
+    return image
+
+
+def _grey(path: Path, image: np.ndarray, transfer: Transfer | None, *, keep: bool) -> np.ndarray:
+    """(H, W) levels of a photograph's pixels, of their own type where ``keep``, else float32."""
     if image.dtype in (np.uint8, np.uint16):
         if image.ndim == 2 and (not keep or transfer in (None, "linear")):
             return np.ascontiguousarray(image) if keep else linear(image, transfer)

@@ -93,6 +93,7 @@ def reconstruct_session(
             ambient=ambient,
             positions=session.positions,
             camera=session.camera,
+            saturation=settings.saturation,
         )
         maps, quality = reconstruct(photographs, settings, device=device)
         maps.attributes |= {"session": session.id, "rig": session.rig, "frames": json.dumps(session.frames)}

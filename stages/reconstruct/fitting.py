@@ -72,9 +72,9 @@ class Task:
         shape = (len(self.stack), len(at))
         samples, saturated = np.empty(shape, np.float32), np.empty(shape, bool)
         for i in range(len(self.stack)):
-            flash, taken = self.stack.pair(i, rows)
+            flash, top = self.stack.pair(i, rows, self.settings.saturation)
             np.take(flash, at, out=samples[i], mode="clip")
-            np.greater_equal(taken.ravel()[at], self.settings.saturation, out=saturated[i])
+            np.take(top, at, out=saturated[i], mode="clip")
         return samples, saturated
 
 

@@ -66,7 +66,7 @@ def command(
     lit = _lights(frames, lights_path, rig_path)
     curve = _transfer(transfer, lit, params_path)
     try:
-        read = partial(read_photographs, frames, ambient=ambient, mask=mask)
+        read = partial(read_photographs, frames, ambient=ambient, mask=mask, saturation=settings.saturation)
         if lit is None:
             photographs = read(None, np.ones(len(frames)), camera=Camera(transfer=curve))
         else:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import Rejected
-from pipeline.images import read_frame, read_levels, widened
+from pipeline.images import read_clipped, read_frame, widened
+from pipeline.params import Reconstruct
 from pipeline.params.base import Transfer
 from pipeline.rig import Camera
 from stages.reconstruct.session import Photographs
@@ -23,17 +24,19 @@ def read_photographs(
     mask: str | Path | None = None,
     positions: np.ndarray | None = None,
     camera: Camera | None = None,
+    saturation: float = Reconstruct().saturation,
 ) -> Photographs:
     """Read frames, and where they are given an ambient frame and a mask (anything above half is face).
 
-    The tone curve of the camera's files is undone; a mask has none.
+    The tone curve of the camera's files is undone; a mask has none. A pixel of a colour photograph is clipped where any
+    of its channels reaches ``saturation`` of white.
 
     Raises
     ------
     Rejected : a file cannot be read, or the frames differ in size; the text names the file.
     """
     camera = camera or Camera()
-    levels = _read_frames(frames, camera.transfer)
+    levels, clipped = _read_frames(frames, camera.transfer, saturation)
     return Photographs(
         levels,
         None if lights is None else np.asarray(lights, float),
@@ -42,22 +45,30 @@ def read_photographs(
         None if mask is None else _read_mask(mask, levels.shape[1:]),
         positions,
         camera,
+        clipped,
     )
 
 
-def _read_frames(paths: Sequence[str | Path], transfer: Transfer | None) -> np.ndarray:
-    """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has."""
-    first = read_levels(paths[0], transfer)
+def _read_frames(
+    paths: Sequence[str | Path], transfer: Transfer | None, saturation: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has; and bool, where
+    their colours are clipped, or none where none is."""
+    first, top = read_clipped(paths[0], transfer, top=saturation)
     levels = np.empty((len(paths), *first.shape), first.dtype)
+    clipped: np.ndarray | None = None
     for i, path in enumerate(paths):
-        image = read_levels(path, transfer) if i else first
+        image, top = read_clipped(path, transfer, top=saturation) if i else (first, top)
         if image.shape != first.shape:
             (h, w), (h0, w0) = image.shape, first.shape
             raise Rejected(f"{path}: {w}x{h} pixels, but {paths[0]} has {w0}x{h0}; frames of a session are of one size")
         wide = np.promote_types(levels.dtype, image.dtype)
         levels = widened(levels, wide)
         levels[i] = widened(image, wide)
-    return levels
+        if top is not None:
+            clipped = np.zeros(levels.shape, bool) if clipped is None else clipped
+            clipped[i] = top
+    return levels, clipped
 
 
 def _read_mask(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -50,6 +50,7 @@ class Photographs:
     mask : (H, W) bool, or none: it is then found.
     positions : (k, 3) mm from where the camera's axis meets the face, of flashes that are near, or none.
     camera : what is known of it.
+    clipped : (k, H, W) bool, samples that count as saturated although their grey is not, or none.
     """
 
     frames: np.ndarray
@@ -59,6 +60,7 @@ class Photographs:
     mask: np.ndarray | None = None
     positions: np.ndarray | None = None
     camera: Camera = field(default_factory=Camera)
+    clipped: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.mask is not None and self.mask.dtype != bool:
@@ -77,7 +79,7 @@ def reconstruct(
     Rejected : fewer than three usable frames, lights that cannot give normals, nothing to be seen, shapes that differ.
     """
     checked, notes = _usable(photographs)
-    stack = Stack(checked.frames, checked.ambient)
+    stack = Stack(checked.frames, checked.ambient, checked.clipped)
     lights, strengths = checked.lights, checked.strengths
     if lights is None:
         frames, saturated = _small(stack, settings.saturation)
@@ -170,10 +172,9 @@ def _small(stack: Stack, saturation: float) -> tuple[np.ndarray, np.ndarray]:
     size = round(width / shrink), round(height / shrink)
     frames, saturated = [], []
     for i in range(len(stack)):
-        flash, taken = stack.pair(i, slice(None))
+        flash, top = stack.pair(i, slice(None), saturation)
         frames.append(cv2.resize(flash, size, interpolation=cv2.INTER_AREA))
-        top = (taken >= saturation).astype(np.float32)
-        saturated.append(cv2.resize(top, size, interpolation=cv2.INTER_AREA) > 0)
+        saturated.append(cv2.resize(top.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0)
     return np.stack(frames), np.stack(saturated)
 
 
@@ -213,12 +214,16 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
     notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
-    frames = given.frames if fired.all() else given.frames[fired]
+    frames, clipped = given.frames, given.clipped
+    if not fired.all():
+        frames, clipped = frames[fired], None if clipped is None else clipped[fired]
     lights = None if given.lights is None else given.lights[fired]
     positions = None if given.positions is None else given.positions[fired]
+    strengths = given.strengths[fired]
     return replace(
-        given, frames=frames, lights=lights, strengths=given.strengths[fired], ambient=ambient, positions=positions
-    ), notes
+        given,
+        frames=frames, lights=lights, strengths=strengths, ambient=ambient, positions=positions, clipped=clipped,
+    ), notes  # fmt: skip
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -15,14 +15,16 @@ from stages.reconstruct.registration import shifted
 
 STRIP = 1 << 19  # samples that are worked on at a time: what a cache holds
 LEAST_ROWS = 16  # of a strip: each of a moved frame takes rows above and below with it
+MIXED = 0.25  # of a moved sample: so much of clipped ones spoils it
 REACH = 3  # rows that bicubic interpolation sees beyond a pixel's own
 
 
 class Stack:
-    """Frames (k, H, W) as read, the ambient frame (H, W) float32 or none, and shifts (k, 2) px of the frames."""
+    """Frames (k, H, W) as read, the ambient frame (H, W) float32 or none, shifts (k, 2) px of the frames, and (k, H, W)
+    bool where a colour of theirs is clipped, or none."""
 
-    def __init__(self, frames: np.ndarray, ambient: np.ndarray | None) -> None:
-        self.frames, self.ambient = frames, ambient
+    def __init__(self, frames: np.ndarray, ambient: np.ndarray | None, clipped: np.ndarray | None = None) -> None:
+        self.frames, self.ambient, self.clipped = frames, ambient, clipped
         self.shifts = np.zeros((len(frames), 2))
 
     def __len__(self) -> int:
@@ -46,22 +48,38 @@ class Stack:
             return self._still(at, rows, self.ambient)
         return np.maximum(self._moved(at, rows, self.ambient), 0)
 
-    def pair(self, at: int, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """The same, and rows of the frame as it was taken, moved."""
-        flash = self.flash(at, rows)
-        if self.ambient is None:
-            return flash, flash
-        return flash, self._moved(at, rows, None) if self.shifts.any() else self._still(at, rows, None)
+    def pair(self, at: int, rows: slice, saturation: float) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and (n, W) bool where the frame as it was taken, moved, is saturated or a colour of it clipped."""
+        flash = taken = self.flash(at, rows)
+        if self.ambient is not None:
+            taken = self._moved(at, rows, None) if self.shifts.any() else self._still(at, rows, None)
+        saturated = taken >= saturation
+        if self.clipped is not None:
+            saturated |= self._clipped(at, rows)
+        return flash, saturated
+
+    def _clipped(self, at: int, rows: slice) -> np.ndarray:
+        assert self.clipped is not None
+        if not self.shifts.any():
+            return self.clipped[at, rows]
+        first, last, around = self._around(at, rows)
+        share = self.clipped[at, around].astype(np.float32)
+        moved: np.ndarray = shifted(share, self.shifts[at] + [0, first - around.start], height=last - first) >= MIXED
+        return moved
 
     def _still(self, at: int, rows: slice, ambient: np.ndarray | None) -> np.ndarray:
         image = linear(self.frames[at, rows])
         return image if ambient is None else np.maximum(image - ambient[rows], 0)
 
     def _moved(self, at: int, rows: slice, ambient: np.ndarray | None) -> np.ndarray:
+        first, last, around = self._around(at, rows)
+        image = self._still(at, around, ambient)
+        return shifted(image, self.shifts[at] + [0, first - around.start], height=last - first)
+
+    def _around(self, at: int, rows: slice) -> tuple[int, int, slice]:
+        """First and last of some rows, and the rows of a frame that those see once it is moved."""
         height = self.shape[0]
         first, last, _ = rows.indices(height)
         down = float(self.shifts[at, 1])
         top = min(max(0, first + int(np.floor(down)) - REACH), height - 1)
-        bottom = max(min(height, last + int(np.ceil(down)) + REACH), top + 1)
-        image = self._still(at, slice(top, bottom), ambient)
-        return shifted(image, self.shifts[at] + [0, first - top], height=last - first)
+        return first, last, slice(top, max(min(height, last + int(np.ceil(down)) + REACH), top + 1))

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import Rejected, UserError
-from pipeline.images import read_frame
+from pipeline.images import linear, read_clipped, read_frame
 from pipeline.rig import Camera, natural_order
 from pipeline.sessions import Session
 from stages.reconstruct.calibration.gains import Samples
 from stages.reconstruct.masking import foreground
 
 SAME = 1.0  # degrees: recorded directions this close are one light
+CLIPPED = 0.99  # of white: a colour from there on is not to be believed
 PIXELS = 4000  # of a session, on a regular grid over its face
 MOST_SESSIONS = 400  # spread evenly; more make no gain surer than its own scatter between sessions
 
@@ -73,14 +74,17 @@ def read_samples(session: Session, lights: np.ndarray, *, level: float = 0.03) -
     ------
     Rejected : a file cannot be read, sizes differ, no face stands out.
     """
-    frames = [read_frame(path, session.camera.transfer) for path in session.frames]
-    if any(frame.shape != frames[0].shape for frame in frames):
+    read = [read_clipped(path, session.camera.transfer, top=CLIPPED) for path in session.frames]
+    if any(levels.shape != read[0][0].shape for levels, _ in read):
         raise Rejected(f"{session.id}: frames differ in size")
-    flash = np.stack(frames)
+    flash = np.stack([linear(levels) for levels, _ in read])
     if session.ambient is not None:
         ambient = read_frame(session.ambient, session.camera.transfer)
         if ambient.shape == flash.shape[1:]:
             flash = np.maximum(flash - ambient, 0)
+    for frame, (_, clipped) in zip(flash, read, strict=True):
+        if clipped is not None:
+            frame[clipped] = 1  # beyond what counts
     at = np.flatnonzero(foreground(flash, level=level))
     at = at[np.linspace(0, len(at) - 1, min(PIXELS, len(at))).astype(int)]
     return Samples(flash.reshape(len(flash), -1)[:, at], lights)

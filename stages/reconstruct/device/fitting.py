@@ -103,9 +103,8 @@ def _pixels(task: Task, frames: Frames, rows: slice, at: np.ndarray) -> Pixels:
     samples = torch.empty(len(lights), len(at), device=device)
     saturated = torch.empty(len(lights), len(at), dtype=torch.bool, device=device)
     for i in range(len(lights)):
-        flash, taken = frames.pair(i, rows)
-        samples[i] = flash.flatten()[index]
-        saturated[i] = taken.flatten()[index] >= task.settings.saturation
+        flash, top = frames.pair(i, rows, task.settings.saturation)
+        samples[i], saturated[i] = flash.flatten()[index], top.flatten()[index]
     directions = lights if lights.ndim == 2 else lights.mean(axis=2)
     each = (rows_of(lights, task.strengths), task.strengths, directions)
     return Pixels(samples, saturated, *(torch.from_numpy(one.astype(np.float32)).to(device) for one in each))

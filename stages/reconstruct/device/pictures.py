@@ -7,13 +7,15 @@ ten bits of precision.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.reconstruct.shadows import FAR, NEAR, SOFT
-from stages.reconstruct.stack import Stack
+from stages.reconstruct.stack import MIXED, Stack
 
 CUBIC = -0.75  # the slope at 1 of the bicubic kernel that OpenCV has
 LOWEST = -50.0  # px: how far below a ray says no more
@@ -25,30 +27,38 @@ class Frames:
     def __init__(self, stack: Stack, device: torch.device) -> None:
         self.frames = torch.from_numpy(np.ascontiguousarray(stack.frames)).to(device)
         self.ambient = None if stack.ambient is None else torch.from_numpy(stack.ambient).to(device)
+        self.clipped = None if stack.clipped is None else torch.from_numpy(stack.clipped).to(device)
         self.white = 1.0 if stack.frames.dtype.kind == "f" else float(np.iinfo(stack.frames.dtype).max)
         self.shifts = stack.shifts
 
-    def pair(self, at: int, rows: slice) -> tuple[Tensor, Tensor]:
-        """(n, W) float32 rows of what the flash alone gave, and of the frame as it was taken, both moved."""
-        taken = self._moved(at, rows, None)
-        flash = taken if self.ambient is None else self._moved(at, rows, self.ambient)
-        return (flash.clamp(min=0) if self.shifts.any() else flash), taken
+    def pair(self, at: int, rows: slice, saturation: float) -> tuple[Tensor, Tensor]:
+        """(n, W) float32 rows of what the flash alone gave, moved, and bool where they are saturated as taken."""
+        taken = self._moved(at, rows, partial(self._still, ambient=None))
+        flash = taken if self.ambient is None else self._moved(at, rows, partial(self._still, ambient=self.ambient))
+        saturated = taken >= saturation
+        if self.clipped is not None:
+            saturated |= self._moved(at, rows, self._clipped) >= MIXED
+        return (flash.clamp(min=0) if self.shifts.any() else flash), saturated
 
-    def _moved(self, at: int, rows: slice, ambient: Tensor | None) -> Tensor:
-        """Rows at p + shift, bicubic, the border replicated."""
+    def _moved(self, at: int, rows: slice, still: Callable[[int, slice], Tensor]) -> Tensor:
+        """Rows at p + shift of what is ``still``, bicubic, the border replicated."""
         if not self.shifts.any():
-            return self._still(at, rows, ambient)
+            return still(at, rows)
         height, width = self.frames.shape[1:]
         right, down = (float(shift) for shift in self.shifts[at])
         first = min(max(rows.start + math.floor(down) - 1, 0), height - 1)
         last = min(max(rows.stop + math.floor(down) + 2, first + 1), height)
-        image = self._still(at, slice(first, last), ambient)
+        image = still(at, slice(first, last))
         image = _interpolated(image, 0, rows.start - first + down, rows.stop - rows.start)
         return _interpolated(image, 1, right, width)
 
     def _still(self, at: int, rows: slice, ambient: Tensor | None) -> Tensor:
         image = self.frames[at, rows].float() / self.white
         return image if ambient is None else (image - ambient[rows]).clamp(min=0)
+
+    def _clipped(self, at: int, rows: slice) -> Tensor:
+        assert self.clipped is not None
+        return self.clipped[at, rows].float()
 
 
 def _interpolated(image: Tensor, axis: int, shift: float, count: int) -> Tensor:

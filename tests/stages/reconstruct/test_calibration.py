@@ -19,7 +19,7 @@ from pipeline.rig import Light, Rig, read_rig, write_rig
 from pipeline.sessions import Session
 from stages.ingest.folder import read_folder
 from stages.reconstruct.calibration.calibrate import command
-from stages.reconstruct.calibration.captures import captures_of, patterns_of
+from stages.reconstruct.calibration.captures import captures_of, patterns_of, read_samples
 from stages.reconstruct.calibration.directions import refine_directions
 from stages.reconstruct.calibration.gains import Samples, estimate_gains
 from stages.reconstruct.calibration.near import near_lights
@@ -274,6 +274,18 @@ def test_a_rig_keeps_what_its_captures_know_of_camera_and_positions(workspace):
     np.testing.assert_allclose([light.position for light in rig.lights], places)
     np.testing.assert_allclose([light.strength for light in rig.lights], level(GAINS), rtol=0.01)
     assert rig.camera.pitch == 0.7
+
+
+def test_a_clipped_colour_tells_no_gain(workspace):
+    """Red at the top with a grey of .66 counted as a good sample."""
+    scene = photograph(64, ring(35, 4))
+    colour = np.minimum(1.9 * scene.frames[..., None] * [1.0, 0.6, 0.4], 1)
+    for i, picture in enumerate(colour):
+        write_picture(f"{i}.png", picture)
+    session = Session("a/1", "a", "1", "rig", tuple(f"{i}.png" for i in range(4)), scene.lights, np.ones(4))
+    values = read_samples(session, np.arange(4)).values
+    assert (values > 0.9).mean() > 0.05
+    assert not ((values > 0.685) & (values < 0.9)).any()
 
 
 def test_captures_of_unknown_lights_are_refused(workspace):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from face_scene import photograph, ring, sensor
+from face_scene import angles, photograph, ring, sensor
 
 from pipeline.images import linear, read_frame, read_levels
 from pipeline.params import Reconstruct
@@ -56,6 +56,39 @@ def test_levels_are_kept_as_they_are_stored(tmp_path, scene):
     given = read_photographs(paths, scene.lights, np.ones(4))
     assert given.frames.dtype == np.uint16
     assert np.array_equal(given.frames, grey.astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(("method", "count"), [("weighted", 5), ("marching", 6), ("thresholding", 14)])
+def test_a_clipped_colour_is_saturated_though_its_grey_is_not(tmp_path, method, count):
+    """Red at the top, grey at .8: such samples used to pass for good ones (.4 to .5 degrees off)."""
+    scene = photograph(96, ring(30, count))
+    light = 1.9 * scene.frames[..., None] * [1.0, 0.62, 0.5]
+    found = {}
+    for name, channels in {"clipped": np.minimum(light, 1), "whole": light / 2}.items():
+        paths = [tmp_path / f"{name}{i}.png" for i in range(count)]
+        for path, picture in zip(paths, channels, strict=True):
+            cv2.imwrite(str(path), np.rint(picture[..., ::-1] * 65535).astype(np.uint16))
+        given = read_photographs(paths, scene.lights, np.ones(count))
+        found[name] = reconstruct(given, Reconstruct(solver=method, registration=False)), given
+    (maps, quality), given = found["clipped"]
+    (whole, _), fine = found["whole"]
+    assert fine.clipped is None
+    assert np.array_equal(given.clipped, light[..., 0] >= 0.99)
+    assert linear(given.frames).max() < 0.9
+    assert quality.saturated == pytest.approx(given.clipped[:, maps.mask].mean(), abs=1e-6)
+    spoilt = given.clipped.any(axis=0) & ((~given.clipped).sum(axis=0) >= 3) & maps.mask & whole.mask
+    assert spoilt.sum() > 100
+    assert angles(maps.normal, whole.normal)[spoilt].mean() < 0.1
+
+
+def test_clipped_pixels_move_with_their_frame():
+    clipped = np.zeros((2, 40, 30), bool)
+    clipped[1, 20, 10] = True
+    kept = Stack(np.full((2, 40, 30), 100, np.uint8), None, clipped)
+    for shift, place in (([0, 0], (20, 10)), ([3, -7], (27, 7))):
+        kept.shifts = np.array([[0.0, 0.0], shift])
+        rows = [kept.pair(1, slice(first, first + 7), 0.99)[1] for first in range(0, 40, 7)]
+        assert np.argwhere(np.concatenate(rows)).tolist() == [list(place)]
 
 
 def test_too_many_residuals_are_left_out_and_said(monkeypatch, scene):

@@ -10,10 +10,10 @@ from pipeline.lights import condition
 from stages.reconstruct.fitting import Fit
 from stages.reconstruct.flatness import largest_disc
 
-FACING = 0.3  # below minus this correlation an axis is wrong: a bowed head with its neck reaches -.2 along y by itself
+FACING = 0.25  # below minus this sum of two correlations an axis is wrong: heads bowed by up to 50 degrees reach -.15
 LEANING = 0.8  # of the radius of the largest disc in the mask: where the lean is measured
 ENOUGH = 1 << 16  # pixels for a correlation
-FLAT = 1e-6  # spread of a component of the normals below which there is no slope to speak of, only rounding
+FLAT = 0.02  # spread of a component of the normals below which there is no relief to speak of, only noise
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,39 @@ def curl(normal: np.ndarray, mask: np.ndarray, *, floor: float = 0.05) -> float:
 def orientation(normal: np.ndarray, mask: np.ndarray) -> list[str]:
     """Notes on an axis whose sign looks wrong.
 
-    A face bulges towards the camera: on its right normals lean right, above its middle they lean up. Where the
-    correlation of n_x with x, or of n_y with y, is clearly negative, the lights were given in another frame.
+    A face bulges towards the camera: on its right normals lean right, above its middle they lean up. Where n_x falls
+    with x, or n_y with y, the lights were given in another frame. Correlations are summed over the whole mask, and over
+    the middle of the face: below the chin of a bowed head come a neck that leans down and shoulders that lean up, which
+    turn the first along y, and not the second; mouth and sockets turn the second of some faces, and not the first.
     """
-    at = np.flatnonzero(mask)
-    if len(at) < 16:
+    if np.count_nonzero(mask) < 16:
         return []
-    at = at[:: max(1, len(at) // ENOUGH)]
-    rows, columns = np.divmod(at, mask.shape[1])
-    inside = normal.reshape(-1, 3)[at]
-    flipped = [
-        axis
-        for axis, slope, place in (("x", inside[:, 0], columns), ("y", inside[:, 1], -rows))
-        if slope.std() > FLAT and place.std() > 0 and np.corrcoef(slope, place)[0, 1] < -FACING
-    ]
+    whole, middle = bulging(normal, mask), bulging(normal, _middle(mask))
+    flipped = [axis for axis, one, other in zip("xy", whole, middle, strict=True) if one + other < -FACING]
     if len(flipped) == 2:
         return ["the face is hollow: the lights' x and y point the wrong way"]
     return [f"the face is hollow along {axis}: the lights' {axis} axis points the wrong way" for axis in flipped]
+
+
+def bulging(normal: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Correlation of n_x with x, and of n_y with y (up), over a mask; 0 where there is no relief."""
+    at = np.flatnonzero(mask)
+    at = at[:: max(1, len(at) // ENOUGH)]
+    rows, columns = np.divmod(at, mask.shape[1])
+    inside = normal.reshape(-1, 3)[at]
+    across, upwards = (
+        float(np.corrcoef(slope, place)[0, 1]) if len(at) and slope.std() > FLAT and place.std() > 0 else 0.0
+        for slope, place in ((inside[:, 0], columns), (inside[:, 1], -rows))
+    )
+    return across, upwards
+
+
+def _middle(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask (H, W) within `LEANING` of its largest disc."""
+    row, column, unit = largest_disc(mask)
+    down, right = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    near: np.ndarray = mask & (np.hypot(down - row, right - column) < LEANING * unit)
+    return near
 
 
 def lean(depth: np.ndarray, mask: np.ndarray) -> float:
@@ -97,11 +113,9 @@ def lean(depth: np.ndarray, mask: np.ndarray) -> float:
     tangent of the pitch for a head that nods; more than heads nod is the work of wrong strengths or elevations of the
     lights, which tilt the whole depth and leave no residual.
     """
-    row, column, unit = largest_disc(mask)
-    down, right = np.ogrid[: mask.shape[0], : mask.shape[1]]
-    near = mask & (np.hypot(down - row, right - column) < LEANING * unit)
+    near = _middle(mask)
     if np.count_nonzero(near) < 16:
         return float("nan")
     rows, columns = np.nonzero(near)
-    plane = np.stack([np.ones(len(rows)), columns - column, row - rows], axis=1)
+    plane = np.stack([np.ones(len(rows)), columns - columns.mean(), rows.mean() - rows], axis=1)
     return float(np.linalg.lstsq(plane, depth[near].astype(float), rcond=None)[0][2])

@@ -27,7 +27,7 @@ from pipeline.maps import Maps, read_maps
 from pipeline.progress import wrote
 from pipeline.shading import render
 from pipeline.tables import write_atomic
-from stages.reconstruct.shadows import raised, visible
+from stages.reconstruct.shadows import extent, raised, visible
 
 REACH = 0.45  # radians over which residuals of two flashes are alike
 NOISE = 0.3  # variance of a residual that no other flash shares, in parts of what they share
@@ -66,8 +66,9 @@ def command(session: str, light: str | None, strength: float, out: str | None, o
 
 def modelled(maps: Maps, light: np.ndarray) -> np.ndarray:
     """(H, W) float32 of the maps under a flash of strength 1 from ``light`` (3,), unit: Lambert and cast shadows."""
-    shaded = render(maps.normal, maps.albedo, light.astype(np.float32)) * visible(raised(maps.depth, maps.mask), light)
-    return np.where(maps.mask, shaded, 0).astype(np.float32)
+    reached = visible(raised(maps.depth, maps.mask), light, extent(maps.mask))
+    shaded = render(maps.normal, maps.albedo, light.astype(np.float32))
+    return np.where(maps.mask, shaded * reached, 0).astype(np.float32)
 
 
 def relit(maps: Maps, light: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from stages.reconstruct.device.integration import integrate
 from stages.reconstruct.device.pictures import Frames, smoothed, visible
 from stages.reconstruct.device.solvers import Around, Pixels, Solved, marching, split, thresholding, weighted
 from stages.reconstruct.fitting import SOME, Fit, Task
-from stages.reconstruct.shadows import FAR, RELIEF
+from stages.reconstruct.shadows import FAR, RELIEF, extent
 from stages.reconstruct.solvers import Method
 from stages.reconstruct.solvers.linear import rows_of
 from stages.reconstruct.solvers.marching import LEAST_SAY, SHAPE, TONE
@@ -134,10 +134,11 @@ def _surroundings(task: Task, found: Found) -> Around:
     normal = found.normal.new_zeros(mask.size, 3)
     normal[at] = found.normal.T
     depth = integrate(normal.view(*mask.shape, 3), mask, floor=floor)
-    high = torch.full_like(depth, -FAR)
+    size = extent(mask)
+    high = (RELIEF * depth.min().clamp(max=0) - FAR).expand(mask.shape).clone()
     high.view(-1)[at] = RELIEF * depth.flatten()[at]
-    lit = torch.stack([visible(high, light).flatten()[at] for light in task.lights])
-    say, size = found.confidence + LEAST_SAY, max(mask.shape)
+    lit = torch.stack([visible(high, light, size).flatten()[at] for light in task.lights])
+    say = found.confidence + LEAST_SAY
     smooth = smoothed(found.normal, say, at, mask.shape, SHAPE * size)
     tone = smoothed(found.albedo[None], say, at, mask.shape, TONE * size)[0].clamp(min=1e-6)
     return Around(lit, smooth / (torch.linalg.vector_norm(smooth, dim=0) + 1e-9), tone)

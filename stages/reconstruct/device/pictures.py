@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.reconstruct.shadows import FAR, NEAR, SOFT
+from stages.reconstruct.shadows import FAR, SOFT, nearest
 from stages.reconstruct.stack import MIXED, Stack
 
 CUBIC = -0.75  # the slope at 1 of the bicubic kernel that OpenCV has
@@ -77,7 +77,7 @@ def _cubic(shift: float) -> list[float]:
     return [outer[0], inner[0], inner[1], outer[1]]
 
 
-def visible(depth: Tensor, light: np.ndarray) -> Tensor:
+def visible(depth: Tensor, light: np.ndarray, size: float) -> Tensor:
     """(H, W) in [0, 1], how far a flash towards ``light`` (3,) reaches the surface: twin of `shadows.visible`."""
     (height, width), (x, y, z) = depth.shape, light.tolist()
     flat = math.hypot(x, y)
@@ -90,8 +90,9 @@ def visible(depth: Tensor, light: np.ndarray) -> Tensor:
     rise = torch.arange(side, device=depth.device) * (z / flat)
     along = _turned(depth, turn, centre - turn @ middle, (side, side)) + rise
     above = torch.full_like(along, LOWEST)
-    above[:, NEAR:] = (torch.cummax(along, 1).values[:, :-NEAR] - along[:, NEAR:]).clamp(LOWEST, FAR)
-    into = (_turned(above, turn.T, middle - turn.T @ centre, (height, width)) / SOFT).clamp(0, 1)
+    near = nearest(size)
+    above[:, near:] = (torch.cummax(along, 1).values[:, :-near] - along[:, near:]).clamp(LOWEST, FAR)
+    into = (_turned(above, turn.T, middle - turn.T @ centre, (height, width)) / (SOFT * size)).clamp(0, 1)
     return 1 - into * into * (3 - 2 * into)
 
 

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from stages.reconstruct.integration import integrate
-from stages.reconstruct.shadows import raised, visible
+from stages.reconstruct.shadows import extent, raised, visible
 from stages.reconstruct.solvers.linear import (
     FLOOR,
     Solution,
@@ -35,7 +35,7 @@ from stages.reconstruct.solvers.linear import (
     shading,
 )
 
-SHAPE, TONE = 0.006, 0.02  # of the longer side: Gaussians over which normals and albedo are smoothed
+SHAPE, TONE = 0.0064, 0.0213  # of the face's extent: Gaussians over which normals and albedo are smoothed
 LEAST_SAY = 0.02  # in that smoothing, of a pixel without any confidence
 DARK = (0.1, 0.5)  # of the albedo around: a sample that asks for less is in shadow, for more is lit
 FLARE = (1.56, 2.6)  # of the albedo around: a sample that asks for less is skin, for more a flare
@@ -65,10 +65,11 @@ def surroundings(
 ) -> Surroundings:
     """Of the mask's pixels by their (weighted) unit normals (3, P), albedo (P,) and confidence (P,) in [0, 1]."""
     lit = cast(unit, lights, mask, floor=floor)
+    size = extent(mask)
     say = confidence + np.float32(LEAST_SAY)
-    normal = smoothed(unit, say, mask, SHAPE * max(mask.shape))
+    normal = smoothed(unit, say, mask, SHAPE * size)
     normal /= np.linalg.norm(normal, axis=0) + 1e-9
-    tone = np.maximum(smoothed(albedo[None], say, mask, TONE * max(mask.shape))[0], np.float32(1e-6))
+    tone = np.maximum(smoothed(albedo[None], say, mask, TONE * size)[0], np.float32(1e-6))
     return Surroundings(lit, normal, tone)
 
 
@@ -115,9 +116,10 @@ def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float
     normal[mask] = unit.T
     depth = raised(integrate(normal, mask, floor=floor), mask)
     directions = lights if lights.ndim == 2 else lights.mean(axis=2)
+    size = extent(mask)
     lit = np.empty((len(directions), unit.shape[1]), np.float32)
     for one, light in zip(lit, directions, strict=True):
-        one[:] = visible(depth, light)[mask]
+        one[:] = visible(depth, light, size)[mask]
     return lit
 
 

@@ -161,7 +161,8 @@ def test_cast_shadows_are_opencvs(device):
     scene = photograph(120, ring(45, 9))
     depth = raised(scene.depth.astype(np.float32) - 20, scene.mask)
     for light in (*scene.lights, np.array([0.0, 0.0, 1.0])):
-        apart = np.abs(off(pictures.visible(on(depth, device), light)) - visible(depth, light))[scene.mask]
+        found, expected = pictures.visible(on(depth, device), light, 110.0), visible(depth, light, 110.0)
+        apart = np.abs(off(found) - expected)[scene.mask]
         assert np.quantile(apart, 0.995) < 1e-4
         assert apart.max() < 0.02  # at the border, where 1e-5 px along are 0.01 px of depth
 
@@ -191,7 +192,7 @@ def test_nothing_waits_for_the_device_or_mixes_it_with_the_processor():
         around = solvers.Around(samples, *solvers.split(first.scaled))
         found = solvers.marching(pixels, first, around)
         assert found.scaled.shape == solvers.thresholding(pixels, shadow=0.1).scaled.shape == (3, 4096)
-    assert pictures.visible(torch.empty(64, 64, device=meta), lights[0]).shape == (64, 64)
+    assert pictures.visible(torch.empty(64, 64, device=meta), lights[0], 64.0).shape == (64, 64)
     at = on(np.arange(4096), meta)
     assert pictures.smoothed(samples, samples[0], at, (64, 64), 2.0).shape == (5, 4096)
     levels = integration._levels(*torch.empty(2, 64, 64, device=meta))

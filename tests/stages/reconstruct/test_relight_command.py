@@ -22,7 +22,7 @@ def test_a_flash_that_was_not_used_is_foretold():
     scene = photograph(96, lights)
     maps, _ = reconstruct(Photographs(scene.frames, lights, np.ones(5)), Reconstruct(), residuals=True)
     truth = photograph(96, [*lights, NEW]).frames[-1]
-    assert np.abs(relit(maps, NEW) - truth)[maps.mask].mean() < 0.01
+    assert np.abs(relit(maps, NEW) - truth)[maps.mask].mean() < 0.012  # frames without cast shadows
 
 
 def test_kriging_is_that_of_a_gaussian_process_of_two_lights():

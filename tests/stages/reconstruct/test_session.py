@@ -12,6 +12,7 @@ from face_scene import angles, photograph, ring, sensor
 from pipeline.errors import Rejected
 from pipeline.params import Reconstruct
 from stages.reconstruct.masking import foreground
+from stages.reconstruct.quality import bulging, orientation
 from stages.reconstruct.session import Photographs, reconstruct
 
 
@@ -74,6 +75,26 @@ def test_a_mask_that_is_given_is_kept(given, scene):
 def test_a_hollow_face_is_said(given, flip, words):
     _, quality = reconstruct(replace(given, lights=given.lights * flip), Reconstruct())
     assert words in quality.notes
+
+
+def test_a_bowed_head_is_not_hollow():
+    """Shoulders that lean up below a face that leans down turn the slopes of the whole picture round."""
+    y, x = (side / 60 for side in np.mgrid[70:-130:-1, -80:80].astype(float))
+    head, shoulders = x**2 + y**2 < 1, y < -1.05
+    across, upwards = np.where(shoulders, 0.3 * x, 0.7 * x), np.where(shoulders, 0.65, 0.55 * y - 0.35)
+    normal = np.dstack([across, upwards, np.sqrt((1 - across**2 - upwards**2).clip(0.01))])
+    mask = head | shoulders
+    assert bulging(normal, mask)[1] < -0.4
+    assert orientation(normal, mask) == []
+    assert "hollow along y" in orientation(normal * [1, -1, 1], mask)[0]
+    assert "hollow along x" in orientation(normal * [-1, 1, 1], mask)[0]
+
+
+def test_noise_on_a_sheet_is_not_hollow():
+    """Its slopes correlate with anything, however little they are."""
+    slope = np.mgrid[:90, :90] / 90 * 0.03
+    normal = np.dstack([-slope[1], slope[0], np.ones((90, 90))])
+    assert orientation(normal, np.ones((90, 90), bool)) == []
 
 
 def test_a_flash_that_did_not_fire_is_left_out(scene):

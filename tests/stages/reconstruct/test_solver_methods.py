@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from face_scene import angles, photograph, ring
 
 from pipeline.lights import from_angles
 from stages.reconstruct.order import disorder
-from stages.reconstruct.shadows import clearance, visible
+from stages.reconstruct.shadows import clearance, extent, raised, visible
 from stages.reconstruct.solvers import MANY, choose, solve, split, surroundings
 from stages.reconstruct.solvers.linear import held_least_squares
+from stages.reconstruct.solvers.marching import SHAPE, TONE
 from stages.reconstruct.solvers.thresholding import DARK, FURTHER, HIGH, LOW, SCALES, TRACE
 
 
@@ -18,18 +20,18 @@ def test_a_wall_casts_the_shadow_of_its_height():
     """A wall of 10 px, its right side at 21, under a flash 45 degrees to the left: in shadow up to 31."""
     depth = np.zeros((60, 60), np.float32)
     depth[:, 17:22] = 10
-    reach = visible(depth, np.array([-1, 0, 1]) / np.sqrt(2))
+    reach = visible(depth, np.array([-1, 0, 1]) / np.sqrt(2), 180.0)
     assert reach[30, 24:27].max() < 0.05
     assert reach[30, :16].min() > 0.95
     assert reach[30, 33:].min() > 0.95
-    assert visible(depth, np.array([0.0, 0.0, 1.0])).min() == 1
+    assert visible(depth, np.array([0.0, 0.0, 1.0]), 180.0).min() == 1
 
 
 @pytest.mark.parametrize("light", [[-0.6, 0.0, 0.8], [0.0, 0.6, 0.8], [0.5, -0.5, np.sqrt(0.5)]])
 def test_clearance_is_that_of_a_ray_marched_for_each_pixel(light):
     y, x = np.mgrid[:64, :64] - 32.0
     depth = (12 * np.exp(-(x**2 + y**2) / 60)).astype(np.float32)
-    got = clearance(depth, np.array(light))
+    got = clearance(depth, np.array(light), near=3)
     flat = np.hypot(*light[:2])
     for row, column in [(32, 45), (45, 32), (20, 20), (40, 40), (32, 20), (18, 32)]:
         above = []
@@ -39,6 +41,50 @@ def test_clearance_is_that_of_a_ray_marched_for_each_pixel(light):
                 height = 12 * np.exp(-((c - 32) ** 2 + (r - 32) ** 2) / 60)
                 above.append(height - depth[row, column] - far * light[2] / flat)
         assert got[row, column] == pytest.approx(max(above), abs=0.4)
+
+
+def in_shadow_of_itself(size, count):
+    """The lights, and frames (k, size, size) of the scene with cast shadows, made from ones of twice the size."""
+    large = photograph(2 * size, ring(55, count))
+    depth = raised(large.depth / 1.2, large.mask)
+    frames = [frame * visible(depth, light, 100.0) for frame, light in zip(large.frames, large.lights, strict=True)]
+    small = np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames])
+    return large.lights, small, photograph(size, large.lights).mask
+
+
+def normals_of(frames, lights, mask):
+    scaled = solve(frames[:, mask], lights, np.ones(len(lights)), mask=mask, method="marching").scaled
+    normal = np.zeros((*mask.shape, 3), np.float32)
+    normal[mask] = split(scaled)[0].T
+    return normal
+
+
+def test_marching_sees_the_face_and_not_the_picture():
+    """The same face among a wide background: its widths grew with the picture."""
+    lights, frames, mask = in_shadow_of_itself(96, 4)
+    alone = normals_of(frames, lights, mask)
+    around = [np.pad(one, [(0, 0)] * (one.ndim - 2) + [(150, 90), (60, 210)]) for one in (frames, mask)]
+    wide = normals_of(around[0], lights, around[1])[150:246, 60:156]
+    assert np.quantile(angles(alone, wide)[mask], 0.99) < 0.5
+
+
+def test_marching_at_another_size():
+    """Widths of shadows were pixels: softer and shorter ones in a small picture than in a large one."""
+    lights, small, mask = in_shadow_of_itself(128, 4)
+    times = 4
+    large = np.stack([cv2.resize(one, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR) for one in small])
+    one, whole = normals_of(small, lights, mask), mask.repeat(times, axis=0).repeat(times, axis=1)
+    other = cv2.resize(normals_of(large, lights, whole), mask.shape, interpolation=cv2.INTER_AREA)
+    other /= np.maximum(np.linalg.norm(other, axis=-1, keepdims=True), 1e-6)
+    inner = cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    assert angles(one, other)[inner].mean() < 0.15
+    scene = photograph(128, lights)
+    depth = raised(scene.depth - scene.depth.max(), scene.mask)
+    deep = times * cv2.resize(depth, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
+    for light in lights:
+        reach, far = visible(depth, light, 110.0), visible(deep, light, times * 110.0)
+        far = cv2.resize(far, mask.shape, interpolation=cv2.INTER_AREA)
+        assert np.abs(reach - far)[inner].mean() < 0.001  # .01 by pixels
 
 
 def test_held_least_squares_is_that_of_stacked_equations(rng):
@@ -161,8 +207,8 @@ def test_surroundings_are_means_by_confidence(rng):
     places = np.argwhere(mask)
     for p in range(0, len(places), 97):
         away = ((places - places[p]) ** 2).sum(axis=1)
-        for size, values, got in ((0.006, unit, around.normal[:, p]), (0.02, albedo[None], around.tone[p : p + 1])):
-            weight = np.exp(-away / (2 * (size * 40) ** 2)) * (confidence + 0.02)
+        for size, values, got in ((SHAPE, unit, around.normal[:, p]), (TONE, albedo[None], around.tone[p : p + 1])):
+            weight = np.exp(-away / (2 * (size * extent(mask)) ** 2)) * (confidence + 0.02)
             mean = (values * weight).sum(axis=1) / weight.sum()
             mean = mean / np.linalg.norm(mean) if len(mean) == 3 else mean
             assert got == pytest.approx(mean, abs=0.02)

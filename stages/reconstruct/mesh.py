@@ -1,7 +1,8 @@
 """`psface mesh`: a session's depth as a surface of triangles with its albedo as colour.
 
-Two triangles join each 2x2 pixels inside the mask; those as steep as a depth discontinuity are left out.
-Open3D then removes small pieces and vertices that nothing uses. x right, y up, z towards the camera.
+A pixel is where its depth says, straight behind it, or along its ray where the depth is that of a pinhole. Two triangles
+join each 2x2 pixels inside the mask; those as steep as a depth discontinuity are left out. Open3D then removes small
+pieces and vertices that nothing uses. x right, y up, z towards the camera.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.images import silenced, stretched
 from pipeline.maps import Maps, read_maps
 from pipeline.progress import wrote
+from pipeline.rig import Camera
 from pipeline.tables import write_atomic
 
 STEEPEST = 10.0  # pixels of depth that a triangle may span: a slope of 84 degrees
@@ -29,35 +31,53 @@ SUFFIXES = (".ply", ".glb")
 @click.command("mesh")
 @click.argument("session", metavar="SESSION.EXR")
 @click.option("-o", "--out", required=True, help="The mesh to write (.ply or .glb).")
-@click.option("--pitch", type=float, default=1.0, help="Width of a pixel on the face, in mm: the mesh is then in mm.")
-def command(session: str, out: str, pitch: float) -> None:
+@click.option("--pitch", type=float, help="Width of a pixel on the face, in mm.  [default: the session's camera's]")
+def command(session: str, out: str, pitch: float | None) -> None:
     """Turn a session's depth into a mesh with its albedo as colour.
 
-    x to the right, y up, z towards the camera, around the middle of the face; in pixels unless --pitch is given.
+    x to the right, y up, z towards the camera, around the middle of the face; in mm, or in pixels where neither --pitch
+    nor the session's camera tells the width of a pixel.
     """
     if Path(out).suffix.lower() not in SUFFIXES:
         raise UserError(f"{out}: meshes are written as .ply or .glb; give a name that ends so")
-    if not (np.isfinite(pitch) and pitch > 0):
+    if pitch is not None and not (np.isfinite(pitch) and pitch > 0):
         raise UserError(f"--pitch {pitch}: the width of a pixel is a positive number")
     try:
         maps = read_maps(session)
     except Rejected as reason:
         raise UserError(str(reason)) from reason
-    vertices, triangles, colours = surface(maps)
+    camera = _camera(maps, session)
+    pitch = camera.pitch if pitch is None else pitch
+    vertices, triangles, colours = surface(maps, camera)
     if not len(triangles):
         raise UserError(f"{session}: no 2x2 pixels lie inside the mask, there is no surface")
-    mesh = cleaned(vertices * pitch, triangles, colours)
+    mesh = cleaned(vertices * (pitch or 1.0), triangles, colours)
     write_atomic(out, lambda beside: _write(beside, mesh))
-    wrote(out, note=f"{len(mesh.vertices)} vertices, {len(mesh.triangles)} triangles, {'px' if pitch == 1 else 'mm'}")
+    wrote(
+        out, note=f"{len(mesh.vertices)} vertices, {len(mesh.triangles)} triangles, {'px' if pitch is None else 'mm'}"
+    )
 
 
-def surface(maps: Maps) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _camera(maps: Maps, session: str) -> Camera:
+    """What the maps say of the camera: its pitch and intrinsics, as far as it was known."""
+    try:
+        known = {name: json.loads(maps.attributes.get(name, "null")) for name in ("pitch", "intrinsics")}
+        return Camera.model_validate(known)
+    except ValueError as error:  # no JSON, or no camera
+        raise UserError(f"{session}: its attributes pitch and intrinsics are damaged; reconstruct it again") from error
+
+
+def surface(maps: Maps, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (n, 3) in pixels, triangles (t, 3) int32 counter-clockwise to the camera, colours (n, 3) in [0, 1]."""
     mask = maps.mask
     rows, columns = np.nonzero(mask)
     index = np.full(mask.shape, -1, np.int32)
     index[mask] = np.arange(len(rows), dtype=np.int32)
     vertices = np.stack([columns, -rows, maps.depth[mask]], axis=1).astype(float)
+    if camera.intrinsics is not None:
+        fx, fy, cx, cy = camera.intrinsics
+        away = (fx + fy) / 2 - vertices[:, 2]  # pixels at the distance of the face, which is the focal length
+        vertices[:, 0], vertices[:, 1] = away * (columns - cx) / fx, away * (cy - rows) / fy
     if len(rows):
         vertices[:, :2] -= vertices[:, :2].mean(axis=0)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]

@@ -64,10 +64,12 @@ def command(session: str, light: str | None, strength: float, out: str | None, o
     wrote(*written)
 
 
-def modelled(maps: Maps, light: np.ndarray) -> np.ndarray:
-    """(H, W) float32 of the maps under a flash of strength 1 from ``light`` (3,), unit: Lambert and cast shadows."""
+def modelled(maps: Maps, light: np.ndarray, each: np.ndarray | None = None) -> np.ndarray:
+    """(H, W) float32 of the maps under a flash of strength 1 from ``light`` (3,), unit: Lambert and cast shadows; one
+    that is near has its own light at each pixel, ``each`` (H, W, 3).
+    """
     reached = visible(raised(maps.depth, maps.mask), light, extent(maps.mask))
-    shaded = render(maps.normal, maps.albedo, light.astype(np.float32))
+    shaded = render(maps.normal, maps.albedo, (light if each is None else each).astype(np.float32))
     return np.where(maps.mask, shaded * reached, 0).astype(np.float32)
 
 

@@ -24,6 +24,7 @@ from stages.reconstruct.order import disorder
 from stages.reconstruct.quality import Quality, measure
 from stages.reconstruct.registration import register
 from stages.reconstruct.relight import modelled
+from stages.reconstruct.shadows import extent
 from stages.reconstruct.solvers import Method, choose
 from stages.reconstruct.stack import Stack
 from stages.reconstruct.uncalibrated import estimate_lights
@@ -35,6 +36,8 @@ LEAST_MEASURED = 0.1  # of the face, with three samples below saturation: the re
 MOST_RESIDUALS, LARGEST_RESIDUALS = 50, 1 << 28  # frames and bytes: `psface relight` does without more
 ROUNDS = 3  # of near light: on a plane, on the depth that comes out, and on that of it
 ENOUGH = 512  # px of a side, to estimate lights from
+SIZES = 40.0, 2000.0  # mm: a mask that is smaller or larger holds no face
+FARTHEST = 40.0  # times the face's size: from there on a flash's light falls off by a twentieth over the face
 UNLIT = 0.1  # a frame this much darker than the middle one of its session was taken without its flash
 
 
@@ -98,15 +101,16 @@ def reconstruct(
     if method == "auto":
         method = choose(len(lights), masked=True)[0]
     unit = np.float32(strengths.mean())  # floors and holds of the solvers are in samples of a flash of strength 1
-    fit, depth = _shape(Task(stack, lights, strengths / unit, mask, settings), method, checked, device)
+    task = Task(stack, lights, strengths / unit, mask, settings)
+    fit, depth, surface = _shape(task, method, checked, device)
     maps = Maps(fit.normal, fit.albedo / unit, depth, mask, confidence=fit.confidence, visibility=fit.visibility)
-    notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked)]
+    notes += [*pieces(mask), *disorder(fit.some, lights), *_unplaced(checked, mask)]
     if residuals and (len(lights) > MOST_RESIDUALS or 2 * len(lights) * mask.size > LARGEST_RESIDUALS):
         residuals = False
         notes.append("what the maps leave of so many frames is not kept: `psface relight` goes by the maps alone")
     quality = measure(fit, lights, maps.normal, mask, stack.shifts, notes)
     if residuals:
-        maps.residuals = _residuals(stack, lights, strengths, maps)
+        maps.residuals = _residuals(stack, lights, strengths, maps, _towards(checked, surface))
     maps.attributes = (
         _attributes(lights, strengths, stack.shifts, quality, settings)
         | _solver(method, settings, len(lights))
@@ -117,14 +121,17 @@ def reconstruct(
     return maps, quality
 
 
-def _shape(task: Task, method: Method, given: Photographs, device: torch.device | None) -> tuple[Fit, np.ndarray]:
-    """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth."""
+def _shape(
+    task: Task, method: Method, given: Photographs, device: torch.device | None
+) -> tuple[Fit, np.ndarray, Surface | None]:
+    """The pixels solved and integrated to depth (H, W) px; with near flashes on a plane first, then on that depth, and
+    where the pixels are in the end."""
     solved, integrated = _engine(device)
     depth_of = partial(integrated, mask=task.mask, floor=task.settings.slope_floor, intrinsics=given.camera.matrix)
     positions = given.positions
     if positions is None or not _near(given):
         fit = _measured(solved(task, method))
-        return fit, depth_of(fit.normal)
+        return fit, depth_of(fit.normal), None
     surface = Surface(task.mask, given.camera)
     near = partial(near_lights, positions, np.ones(len(positions)))
     task = replace(task, lights_at=lambda rows, at: near(surface.points(rows, at)))
@@ -132,7 +139,21 @@ def _shape(task: Task, method: Method, given: Photographs, device: torch.device 
         fit = _measured(solved(task, method))
         depth = depth_of(fit.normal)
         surface.lay(depth)
-    return fit, depth
+    return fit, depth, surface
+
+
+def _towards(given: Photographs, surface: Surface | None) -> Callable[[int, slice], np.ndarray] | None:
+    """The light (n, W, 3) of one flash at each pixel of some rows of a surface that flashes are near to."""
+    if surface is None or given.positions is None:
+        return None
+    positions, width = given.positions, surface.width
+
+    def towards(flash: int, rows: slice) -> np.ndarray:
+        count = (rows.stop - rows.start) * width
+        light = near_lights(positions[flash : flash + 1], [1.0], surface.points(rows, np.arange(count)))
+        return light[0].T.reshape(-1, width, 3)
+
+    return towards
 
 
 def _engine(device: torch.device | None) -> tuple[Callable[..., Fit], Callable[..., np.ndarray]]:
@@ -155,13 +176,24 @@ def _near(given: Photographs) -> bool:
     return given.positions is not None and given.camera.scale is not None
 
 
-def _unplaced(given: Photographs) -> list[str]:
-    """A note on positions that cannot be used."""
-    if given.positions is None or given.camera.scale is not None:
+def _unplaced(given: Photographs, mask: np.ndarray) -> list[str]:
+    """A note on positions that cannot be used, or are in another unit."""
+    if given.positions is None:
         return []
-    return [
-        "the flashes' positions count as directions: the rig's camera has neither a pitch nor intrinsics and distance"
-    ]
+    if given.camera.scale is None:
+        return [
+            "the flashes' positions count as directions: the rig's camera has neither a pitch nor intrinsics and "
+            "distance"
+        ]
+    size, farthest = given.camera.scale * extent(mask), float(np.linalg.norm(given.positions, axis=1).max())
+    if not SIZES[0] <= size <= SIZES[1]:
+        return [f"by the rig's camera the face is {size:.3g} mm wide: its pitch and distance are in mm, not in m or cm"]
+    if farthest > FARTHEST * size:
+        return [
+            f"a flash is {farthest / 1000:.3g} m from a face of {size:.0f} mm, where light is parallel: positions are "
+            "in mm"
+        ]
+    return []
 
 
 def _small(stack: Stack, saturation: float) -> tuple[np.ndarray, np.ndarray]:
@@ -188,11 +220,18 @@ def _found(stack: Stack, level: float) -> np.ndarray:
     return foreground(brightest[None], level=level)
 
 
-def _residuals(stack: Stack, lights: np.ndarray, strengths: np.ndarray, maps: Maps) -> np.ndarray:
+def _residuals(
+    stack: Stack,
+    lights: np.ndarray,
+    strengths: np.ndarray,
+    maps: Maps,
+    towards: Callable[[int, slice], np.ndarray] | None,
+) -> np.ndarray:
     """(k, H, W) float16, as they are written."""
     residuals = np.empty((len(lights), *maps.shape), np.float16)
     for i, (light, strength) in enumerate(zip(lights, strengths, strict=True)):
-        model = modelled(maps, light)
+        each = None if towards is None else np.concatenate([towards(i, rows) for rows in stack.strips()])
+        model = modelled(maps, light, each)
         for rows in stack.strips():
             residuals[i, rows] = stack.flash(i, rows) / np.float32(strength) - model[rows]
     return residuals
@@ -231,11 +270,14 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def _geometry(given: Photographs) -> dict[str, str]:
-    """What the camera was taken for, and how the depth was made; ``pitch`` is mm a pixel, also of its depth."""
+    """What the camera was taken for, and how the depth was made; ``pitch`` is mm a pixel, also of its depth, and
+    ``intrinsics`` say through which pinhole that is seen."""
     projection = "orthographic" if given.camera.intrinsics is None else "perspective"
     found = {"integration": f"masked least squares, {projection}, pixels"}
     if given.camera.transfer not in (None, "linear"):
         found["transfer"] = json.dumps(given.camera.transfer)
+    if given.camera.intrinsics is not None:
+        found["intrinsics"] = json.dumps(given.camera.intrinsics)
     if given.camera.scale is not None:
         found["pitch"] = f"{given.camera.scale:.6g}"
         if given.positions is not None:

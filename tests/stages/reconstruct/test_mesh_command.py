@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.maps import Maps, write_maps
+from pipeline.rig import Camera
+from stages.reconstruct.integration import integrate
 from stages.reconstruct.mesh import surface
 
 open3d = pytest.importorskip("open3d")
@@ -26,7 +28,7 @@ def bowl() -> Maps:
 
 
 def test_triangles_face_the_camera_and_lie_on_the_surface():
-    vertices, triangles, colours = surface(bowl())
+    vertices, triangles, colours = surface(bowl(), Camera())
     a, b, c = (vertices[triangles[:, i]] for i in range(3))
     assert (np.cross(b - a, c - a)[:, 2] > 0).all()
     assert np.allclose(colours[:, 0], colours[:, 2])
@@ -36,7 +38,7 @@ def test_triangles_face_the_camera_and_lie_on_the_surface():
 def test_steps_are_not_bridged():
     maps = bowl()
     torn = replace(maps, depth=maps.depth + np.where(np.arange(61) < 30, 0, 30).astype(np.float32))
-    vertices, triangles, _ = surface(torn)
+    vertices, triangles, _ = surface(torn, Camera())
     assert np.ptp(vertices[triangles, 2], axis=1).max() < 10
 
 
@@ -55,6 +57,69 @@ def test_the_command(workspace, capfd, suffix):
     )
     assert mesh.has_vertex_colors()
     assert np.ptp(np.asarray(mesh.vertex_colors)) > 0.3
+
+
+LENS = Camera(intrinsics=(150.0, 140.0, 25.0, 34.0), distance=290.0)  # a pixel is 2 mm at the face
+
+
+def seen(shape: str) -> tuple[Maps, np.ndarray]:
+    """A session of a plane or a sphere through the pinhole, its depth integrated from its normals; points in mm."""
+    assert LENS.intrinsics is not None
+    fx, fy, cx, cy = LENS.intrinsics
+    rows, columns = np.mgrid[:61, :61].astype(float)
+    ray = np.stack([(columns - cx) / fx, (cy - rows) / fy, -np.ones((61, 61))], axis=-1)
+    if shape == "plane":
+        normal = np.broadcast_to(np.array([0.3, -0.2, 0.9]) / np.sqrt(0.94), ray.shape)
+        points = ray * (normal[..., 2:] * -290 / (ray * normal).sum(axis=-1, keepdims=True))
+        mask = np.ones((61, 61), bool)
+    else:
+        centre, radius = np.array([10.0, -5.0, -350.0]), 60.0
+        along, square = ray @ centre, (ray**2).sum(axis=-1)
+        root = along**2 - square * (centre @ centre - radius**2)
+        points = ray * ((along - np.sqrt(np.maximum(root, 0))) / square)[..., None]
+        normal = (points - centre) / radius
+        mask = root > 0.3 * root.max()
+    depth = integrate(normal, mask, intrinsics=LENS.matrix)
+    attributes = {"pitch": f"{LENS.scale:g}", "intrinsics": str(list(LENS.intrinsics))}
+    return Maps(normal.astype(np.float32), np.ones((61, 61), np.float32), depth, mask, attributes=attributes), points
+
+
+@pytest.mark.parametrize("shape", ["plane", "sphere"])
+def test_what_a_pinhole_saw_comes_out_in_its_true_shape(workspace, capfd, shape):
+    """Up to its distance, which no normals tell. Meshed straight behind its pixels, a sphere is none."""
+    maps, points = seen(shape)
+    write_maps("s.exr", maps)
+    main(["mesh", "s.exr", "-o", "s.ply"])
+    assert capfd.readouterr().out.rstrip().endswith("mm)")
+    found = np.asarray(open3d.io.read_triangle_mesh("s.ply").vertices)
+    true = points[maps.mask]
+    assert len(found) == len(true)
+    found, true = found - found.mean(axis=0), true - true.mean(axis=0)
+    found *= np.linalg.norm(true) / np.linalg.norm(found)
+    straight = surface(maps, Camera())[0]
+    straight -= straight.mean(axis=0)
+    straight *= np.linalg.norm(true) / np.linalg.norm(straight)
+    error, other = (np.linalg.norm(one - true, axis=1).max() / np.ptp(true[:, 0]) for one in (found, straight))
+    assert error < 0.001 < 0.02 < other
+
+
+def test_a_pitch_that_is_given_goes_before_the_cameras(workspace, capfd):
+    sizes = []
+    for options in ([], ["--pitch", "1"]):
+        write_maps("s.exr", replace(bowl(), attributes={"pitch": "2.5"}))
+        main(["mesh", "s.exr", "-o", "s.ply", *options])
+        assert "mm)" in capfd.readouterr().out
+        sizes.append(np.ptp(np.asarray(open3d.io.read_triangle_mesh("s.ply").vertices)[:, 2]))
+    assert sizes[0] == pytest.approx(2.5 * sizes[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("damaged", [{"pitch": "wide"}, {"intrinsics": "[1, 2]"}, {"pitch": "-1"}])
+def test_damaged_attributes_end_in_one_line(workspace, capfd, damaged):
+    write_maps("s.exr", replace(bowl(), attributes=damaged))
+    with pytest.raises(SystemExit) as end:
+        main(["mesh", "s.exr", "-o", "s.ply"])
+    assert end.value.code == 2
+    assert capfd.readouterr().err.startswith("psface: s.exr: its attributes pitch and intrinsics are damaged")
 
 
 def test_mistakes_end_in_one_line(workspace, capfd):

@@ -108,6 +108,31 @@ def test_the_origin_is_on_the_face_where_the_axis_misses_it():
     assert surface.depth[9:11, 22].mean() == 0
 
 
+def test_residuals_of_near_flashes_are_without_their_fall_off():
+    """They were held against flashes at infinity: fall-off passed for what Lambert's law misses."""
+    frames, _, _, mask = sphere(PINHOLE)
+    far = Photographs(frames, ring(35, 6), np.ones(6), mask=mask, camera=PINHOLE)
+    left = []
+    for given in (far, replace(far, positions=AWAY * ring(35, 6))):
+        residuals = reconstruct(given, PLAIN, residuals=True)[0].residuals
+        left.append(np.abs(residuals[:, mask]).mean() / frames[:, mask].mean())
+    assert left[1] < 0.01 < 0.04 < left[0]
+
+
+@pytest.mark.parametrize(
+    ("pitch", "times", "words"),
+    [(PITCH / 1000, 0.2, "its pitch and distance are in mm"), (PITCH, 1000, "a flash is 450 m from a face of 1")],
+)
+def test_another_unit_is_said(pitch, times, words):
+    frames, _, _, mask = sphere(Camera(pitch=PITCH))
+    given = Photographs(
+        frames, ring(35, 6), np.ones(6), mask=mask, positions=times * AWAY * ring(35, 6), camera=Camera(pitch=pitch)
+    )
+    assert words in reconstruct(given, PLAIN)[1].notes
+    right = replace(given, positions=AWAY * ring(35, 6), camera=Camera(pitch=PITCH))
+    assert reconstruct(right, PLAIN)[1].notes == ""
+
+
 def test_positions_without_a_scale_are_said():
     frames, _, _, mask = sphere(Camera(pitch=PITCH))
     given = Photographs(frames, ring(35, 6), np.ones(6), mask=mask, positions=AWAY * ring(35, 6))

@@ -143,9 +143,7 @@ def inspect(root: str | Path, source: str | None = None, *, uncalibrated: bool =
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the data set's")
-    guess = ""
-    if source is None:
-        source, guess = guess_source(root)
+    source, guess = guess_source(root) if source is None else (source, "")
     params = Ingest.model_validate({"source": source, "root": root.as_posix(), "uncalibrated": uncalibrated})
     sessions, refusals, notes = ingest(params, jobs=1)
     kinds = Counter(kind_of(path) for s in track(sessions, "check: frames", len(sessions)) for path in s.frames)

@@ -52,8 +52,9 @@ $(BIN)/.docs: $(BIN)/.ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
-yale: $(BIN)/.ready ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
+yale: ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
 	@test -d "$(DATA)" || { echo "make yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(BIN)/.ready
 	@mkdir -p recipes/yale/data
 	@ln -sfn "$$(realpath "$(DATA)")" recipes/yale/data/frames
 	@cd recipes/yale && "$(CURDIR)/$(BIN)/dvc" repro

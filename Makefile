@@ -4,6 +4,10 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
+# DVC writes dvc.lock in place: a kill at that moment tears it, and DVC then refuses to go on
+WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(open("dvc.lock")))
+TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
+
 .DEFAULT_GOAL := help
 .PHONY: help repro test lint format bench docs yale
 
@@ -18,6 +22,7 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 repro: $(BIN)/.ready ## run the whole pipeline; open runs/report/index.html afterwards
+	@test ! -e dvc.lock || $(BIN)/python -c '$(WHOLE)' 2> /dev/null || { echo "$(TORN)" >&2; exit 2; }
 	@$(BIN)/dvc repro
 
 test: $(BIN)/.ready ## run the tests (slow ones: make test PYTEST='-m slow')
@@ -47,8 +52,9 @@ $(BIN)/.docs: $(BIN)/.ready
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
-yale: $(BIN)/.ready ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
+yale: ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
 	@test -d "$(DATA)" || { echo "make yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(BIN)/.ready
 	@mkdir -p recipes/yale/data
 	@ln -sfn "$$(realpath "$(DATA)")" recipes/yale/data/frames
 	@cd recipes/yale && "$(CURDIR)/$(BIN)/dvc" repro

@@ -164,7 +164,6 @@ def warp_map(
     """
     if kind not in KINDS:
         raise ValueError(f"no kind of map `{kind}`; valid: {', '.join(KINDS)}")
-    scale = scale_of(matrix)
     if kind == "normal" and (array.ndim != 3 or array.shape[2] != 3):
         raise ValueError(f"normals are (H, W, 3), got {array.shape}")
     if kind == "mask":
@@ -172,11 +171,22 @@ def warp_map(
     values = np.asarray(array, dtype=np.float32)
     if kind == "frame":
         return _resample(values, matrix, size)
+    moved = _spread(kind, values, _known(values, mask), matrix, size)
+    return moved * np.float32(scale_of(matrix)) if kind == "depth" else moved
+
+
+def _known(values: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """(H, W) bool: finite, and inside the mask."""
     known = np.asarray(np.isfinite(values) if values.ndim == 2 else np.isfinite(values).all(axis=-1), dtype=bool)
-    if mask is not None:
-        if mask.shape != known.shape:
-            raise ValueError(f"the mask is {mask.shape}, the map {values.shape}")
-        known &= mask > 0
+    if mask is None:
+        return known
+    if mask.shape != known.shape:
+        raise ValueError(f"the mask is {mask.shape}, the map {values.shape}")
+    return known & (mask > 0)
+
+
+def _spread(kind: Kind, values: np.ndarray, known: np.ndarray, matrix: ArrayLike, size: int) -> np.ndarray:
+    """Values resampled from where they are known; normals turned and made unit, 0 where next to nothing is known."""
     inside = known if values.ndim == 2 else known[..., None]
     moved = _resample(np.where(inside, values, 0).astype(np.float32), matrix, size)
     weight = _resample(known.astype(np.float32), matrix, size)
@@ -184,8 +194,7 @@ def warp_map(
     if kind == "normal":
         moved = turn_normals(moved, matrix)
         weight = np.where(weight > _LEAST_WEIGHT, np.linalg.norm(moved, axis=-1, keepdims=True), 0)
-    moved = np.divide(moved, weight, out=np.zeros_like(moved), where=weight > _LEAST_WEIGHT)
-    return moved * np.float32(scale) if kind == "depth" else moved
+    return np.divide(moved, weight, out=np.zeros_like(moved), where=weight > _LEAST_WEIGHT)
 
 
 def _resample(values: np.ndarray, matrix: ArrayLike, size: int) -> np.ndarray:

@@ -146,6 +146,33 @@ def read_lights_csv(path: str | Path) -> LightTable:
         The message names file and line. Whether a choice of rows can give normals, :func:`check_lights` says.
     """
     path = Path(path)
+    header, *rows = _cells(path)
+    missing = [name for name in COLUMNS[:4] if name not in header]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}; the first line must be frame,x,y,z[,strength]")
+    unknown = [name for name in header if name and name not in COLUMNS]
+    if unknown:
+        raise UserError(f"{path}: unknown column {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    frames: list[str] = []
+    values: list[list[float]] = []
+    for number, row in enumerate(rows, start=2):
+        if not any(row):
+            continue
+        try:
+            frame, numbers = _light(header, row)
+            if frame in frames:
+                raise ValueError(f"frame {frame} is named twice")
+        except ValueError as fault:
+            raise UserError(f"{path}: line {number}: {fault}") from None
+        frames.append(frame)
+        values.append(numbers)
+    table = np.array(values, float).reshape(-1, 4)
+    lights = table[:, :3] / np.linalg.norm(table[:, :3], axis=1, keepdims=True)
+    return LightTable(path, tuple(frames), lights, table[:, 3])
+
+
+def _cells(path: Path) -> list[list[str]]:
+    """The cells of a table of lights, stripped, its names of columns in lower case; a file without a line has none."""
     try:
         text = read_text(path)
     except FileNotFoundError:
@@ -158,42 +185,31 @@ def read_lights_csv(path: str | Path) -> LightTable:
         rows = list(csv.reader(text.splitlines(), skipinitialspace=True))
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read as a table of lights (frame,x,y,z): {error}") from error
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    missing = [name for name in COLUMNS[:4] if name not in header]
-    if missing:
-        raise UserError(f"{path}: no column {', '.join(missing)}; the first line must be frame,x,y,z[,strength]")
-    unknown = [name for name in header if name and name not in COLUMNS]
-    if unknown:
-        raise UserError(f"{path}: unknown column {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
-    frames: list[str] = []
-    values: list[list[float]] = []
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) > len(header):
-            raise UserError(
-                f"{path}: line {number}: {len(row)} cells under {len(header)} names of columns; write decimals with a "
-                "point, and name every column"
-            )
-        cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
-        try:
-            values.append([float(cells[name]) for name in ("x", "y", "z")] + [float(cells.get("strength") or 1.0)])
-        except (KeyError, ValueError):
-            raise UserError(f"{path}: line {number}: x, y, z and strength must be numbers") from None
-        if not cells.get("frame"):
-            raise UserError(f"{path}: line {number}: no frame is named")
-        if not _may_be_a_name(cells["frame"]):
-            raise UserError(f"{path}: line {number}: {cells['frame']} is no name of a file")
-        if cells["frame"] in frames:
-            raise UserError(f"{path}: line {number}: frame {cells['frame']} is named twice")
-        if not 0 < math.hypot(*values[-1][:3]) < MAX_SIZE:
-            raise UserError(f"{path}: line {number}: x, y, z must be finite and not all zero")
-        if not 1 / MAX_STRENGTH <= values[-1][3] <= MAX_STRENGTH:
-            raise UserError(f"{path}: line {number}: strength must be between 0.001 and 1000, got {cells['strength']}")
-        frames.append(cells["frame"])
-    table = np.array(values, float).reshape(-1, 4)
-    lights = table[:, :3] / np.linalg.norm(table[:, :3], axis=1, keepdims=True)
-    return LightTable(path, tuple(frames), lights, table[:, 3])
+    header, *others = rows or [[]]
+    return [[name.strip().lower() for name in header], *([cell.strip() for cell in row] for row in others)]
+
+
+def _light(header: list[str], row: list[str]) -> tuple[str, list[float]]:
+    """The frame of a row, and its x, y, z and strength; ValueError where they are none."""
+    if len(row) > len(header):
+        raise ValueError(
+            f"{len(row)} cells under {len(header)} names of columns; write decimals with a point, and name every column"
+        )
+    cells = dict(zip(header, row, strict=False))
+    try:
+        numbers = [float(cells[name]) for name in ("x", "y", "z")] + [float(cells.get("strength") or 1.0)]
+    except (KeyError, ValueError):
+        raise ValueError("x, y, z and strength must be numbers") from None
+    frame = cells.get("frame", "")
+    if not frame:
+        raise ValueError("no frame is named")
+    if not _may_be_a_name(frame):
+        raise ValueError(f"{frame} is no name of a file")
+    if not 0 < math.hypot(*numbers[:3]) < MAX_SIZE:
+        raise ValueError("x, y, z must be finite and not all zero")
+    if not 1 / MAX_STRENGTH <= numbers[3] <= MAX_STRENGTH:
+        raise ValueError(f"strength must be between 0.001 and 1000, got {cells['strength']}")
+    return frame, numbers
 
 
 def _may_be_a_name(text: str) -> bool:

@@ -2,6 +2,9 @@
 
 DVC writes the whole file for every stage, so that its time says nothing of one. Two small files beside the work tell:
 `done`, what the entry was when the stage finished, and `recorded`, which entry belongs to which work.
+
+DVC writes it in place, too: killed at that moment, it leaves a torn file and refuses to go on. So each stage that DVC
+runs keeps a copy first, of a file that DVC has just read and leaves alone until the stage ends.
 """
 
 from __future__ import annotations
@@ -9,11 +12,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+LOCK = "dvc.lock"
 DONE = "done"
 RECORDED = "recorded"
+
+
+def keep_lock(folder: Path) -> None:
+    """Copy dvc.lock into a folder, where it lacks no more than the stage that DVC now runs; none where there is none.
+
+    Outside DVC nobody knows whether the file is whole: the copy stays as it is.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
+    kept, beside = folder / LOCK, folder / f".{LOCK}.new"
+    try:
+        shutil.copyfile(LOCK, beside)
+    except FileNotFoundError:  # the first stage of all
+        kept.unlink(missing_ok=True)
+        return
+    os.replace(beside, kept)
 
 
 def mark_done(home: Path, key: str) -> None:
@@ -44,7 +65,7 @@ def _entry(stage: str) -> str | None:
     import yaml  # here: few commands come to it
 
     try:
-        with open("dvc.lock", encoding="utf-8") as lock:
+        with open(LOCK, encoding="utf-8") as lock:
             entry = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"][stage]
     except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
         return None

@@ -177,7 +177,9 @@ def read_rig(path: str | Path) -> Rig:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
+        raise UserError(
+            f"{path}: not JSON, in which `psface calibrate` writes a rig ({error}); a table frame,x,y,z is a lights.csv"
+        ) from error
     if not isinstance(values, dict):
         raise UserError(f'{path}: not a rig: it must be {{"lights": [...]}}')
     try:

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from pipeline.errors import PsfaceError, UserError
-from pipeline.recorded import DONE, is_recorded, mark_done, settle
+from pipeline.recorded import DONE, is_recorded, keep_lock, mark_done, settle
 
 ROOT = Path(".psface")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -101,6 +101,7 @@ def hold(name: str) -> Iterator[Path]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        keep_lock(ROOT)
         yield home
 
 

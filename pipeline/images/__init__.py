@@ -248,6 +248,8 @@ def _check_file(path: Path) -> None:
     except (OSError, ValueError) as error:  # a name that no file can have
         raise Rejected(f"{path}: cannot be read ({error})") from error
     if not found:
+        if path.is_dir():
+            raise Rejected(f"{path}: a folder, not a picture; name the files in it")
         what = strange(path)
         raise Rejected(f"{path}: {what}, not a file; put the picture there" if what else f"{path}: no such file")
     if size == 0:
@@ -265,6 +267,8 @@ def write_picture(path: str | Path, image: np.ndarray) -> Path:
     if image.dtype != np.uint8:
         image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     path = Path(path)
+    if not path.suffix:
+        raise UserError(f"{path}: give the picture a name that ends in its format, such as {path.name}.png")
     if path.suffix.lower() not in SUFFIXES or path.suffix.lower() == ".exr":
         raise UserError(f"{path}: cannot write pictures as `{path.suffix}`; use .png")
     ok, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,8 @@ def cut_face(
 
     Parameters
     ----------
-    maps : Maps
-        (H, W) maps of the session.
-    frames : (k, H, W) float32
-        Its photographs.
+    maps, frames : Maps, (k, H, W) float32
+        The session's, (H, W) both.
     landmarks : (5, 2)
         In the pixels of both.
     order : k indices
@@ -89,21 +88,24 @@ def cut_face(
     mask = warp_map("mask", maps.mask, matrix, size)
     if mask.mean() < LEAST_COVERED:
         raise Rejected(f"the maps cover {mask.mean():.0%} of the face")
-    normal = warp_map("normal", maps.normal, matrix, size, mask=maps.mask)
-    albedo = warp_map("albedo", maps.albedo, matrix, size, mask=maps.mask)
-    depth = warp_map("depth", maps.depth, matrix, size, mask=maps.mask)
+    warped = partial(warp_map, matrix=matrix, size=size, mask=maps.mask)
+    normal, albedo, depth = warped("normal", maps.normal), warped("albedo", maps.albedo), warped("depth", maps.depth)
     depth = (depth - depth[mask].mean()) / eye_distance(move_points(landmarks, matrix))
     photographs = warp_map("frame", frames.transpose(1, 2, 0), matrix, size)
-    values = {
+    faces = {
         "normal": np.where(mask[..., None], normal, 0),
         "albedo": np.where(mask, albedo, 0)[..., None],
         "depth": np.where(mask, depth, 0)[..., None],
         "frame": photographs[..., [drawn]],
         "frames": photographs[..., order],
     }
+    return {**{name: _half(values) for name, values in faces.items()}, "mask": mask.astype(np.uint8)}
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    """The values in half; beyond its range they are clipped to it."""
     limit = float(np.finfo(np.float16).max)
-    packed = {name: np.clip(value, -limit, limit).astype(np.float16) for name, value in values.items()}
-    return {**packed, "mask": mask.astype(np.uint8)}
+    return np.clip(values, -limit, limit).astype(np.float16)
 
 
 def maps_path(folder: Path, session: str) -> Path:

@@ -22,7 +22,8 @@ def command(path: str, source: str | None, uncalibrated: bool, out: str | None, 
     """Look a data set over without changing anything.
 
     Prints its sessions, frames, lights and labels, what ingest would reject and why, and what a person should look at.
-    Exit status 0 where a session can be used, else 2.
+    It reads the header and the length of every frame, and the pixels of all where those are 500 million or fewer, else
+    of twelve sessions; it says of how many. Exit status 0 where a session can be used, else 2.
     """
     from pipeline.progress import wrote
     from stages.ingest.check_inspect import inspect
@@ -32,10 +33,10 @@ def command(path: str, source: str | None, uncalibrated: bool, out: str | None, 
         raise UserError(f"{out} lies in the data set, which `psface check` leaves as it is: draw the sheet elsewhere")
     found = inspect(path, source, uncalibrated=uncalibrated)
     print(json.dumps(as_values(found), indent=2, ensure_ascii=False) if as_json else as_text(found), flush=True)
-    if out and found.looks:
+    if out and found.drawn:
         from stages.ingest.check_sheet import contact_sheet
 
-        contact_sheet(out, found.looks, found.sessions)
+        contact_sheet(out, found.drawn, found.sessions)
         if not as_json:
             wrote(out)
     if not found.sessions:

@@ -25,7 +25,8 @@ from stages.ingest.readers import ESTIMATE, Refusal, folders, visible
 from stages.ingest.yaleb import FLASH
 
 LEAST_FRAMES = 3  # of a session
-LOOKED_AT = 12  # sessions whose pixels are read
+LOOKED_AT = 12  # sessions whose pixels are read where reading all would take long; rows of the contact sheet
+ALL_PIXELS = 5e8  # so many are read within half a minute, and then of every session
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ class Inspection:
     rigs : list of Rig
         The most used first.
     looks : list of Look
-        What the pixels of a few sessions show.
+        What the pixels of sessions show.
+    sound : int
+        How many sessions are sound by their files' headers.
+    read : int
+        Of how many of these the pixels were read; some may be refused for what was found there.
     """
 
     root: Path
@@ -79,6 +84,13 @@ class Inspection:
     kinds: list[tuple[Kind, int]]
     rigs: list[Rig]
     looks: list[Look]
+    sound: int
+    read: int
+
+    @property
+    def drawn(self) -> list[Look]:
+        """The looks of which the contact sheet is drawn."""
+        return [look for look in self.looks if look.small is not None]
 
     @property
     def subjects(self) -> Counter[str]:
@@ -131,14 +143,15 @@ def inspect(root: str | Path, source: str | None = None, *, uncalibrated: bool =
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the data set's")
-    guess = ""
-    if source is None:
-        source, guess = guess_source(root)
+    source, guess = guess_source(root) if source is None else (source, "")
     params = Ingest.model_validate({"source": source, "root": root.as_posix(), "uncalibrated": uncalibrated})
     sessions, refusals, notes = ingest(params, jobs=1)
     kinds = Counter(kind_of(path) for s in track(sessions, "check: frames", len(sessions)) for path in s.frames)
-    chosen = spread(sessions, LOOKED_AT)
-    looks = [look_or_reason(s) for s in track(chosen, "check: pixels", len(chosen))]
+    pixels = sum(kind.height * kind.width * number for kind, number in kinds.items())
+    few = spread(sessions, LOOKED_AT)
+    drawn = {s.id for s in few}
+    chosen = sessions if pixels <= ALL_PIXELS else few
+    looks = [look_or_reason(s, draw=s.id in drawn) for s in track(chosen, "check: pixels", len(chosen))]
     failed = [Refusal(s.id, str(x)) for s, x in zip(chosen, looks, strict=True) if isinstance(x, Rejected)]
     return Inspection(
         root=root,
@@ -151,6 +164,8 @@ def inspect(root: str | Path, source: str | None = None, *, uncalibrated: bool =
         kinds=kinds.most_common(),
         rigs=rigs_of(sessions),
         looks=[look for look in looks if isinstance(look, Look)],
+        sound=len(sessions),
+        read=len(chosen),
     )
 
 

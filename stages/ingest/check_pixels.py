@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.errors import Rejected
 from pipeline.images import read_frame
 from pipeline.sessions import Session
 
+Item = TypeVar("Item")
 SIDE = 96  # px of the small copies
 SATURATED = 0.99  # reconstruct's own default
 FACE = 0.2  # of the brightest: pixels that some flash lights at least so much
@@ -29,8 +31,8 @@ class Look:
     ----------
     session : str
         Its id.
-    small : ndarray (k, h, w) float32
-        The frames, reduced to at most `SIDE` px, each divided by its flash's strength.
+    small : ndarray (k, h, w) float32, or None
+        The frames, reduced to at most `SIDE` px, each divided by its flash's strength; of a session to be drawn.
     saturated : float
         Share of the samples that are at the end of the scale.
     brightest : float
@@ -43,15 +45,15 @@ class Look:
     """
 
     session: str
-    small: np.ndarray
+    small: np.ndarray | None
     saturated: float
     brightest: float
     unlit: tuple[str, ...]
     bulge: tuple[float, float]
 
 
-def look_at(session: Session) -> Look:
-    """Read a session's frames and look at them.
+def look_at(session: Session, *, draw: bool) -> Look:
+    """Read a session's frames and look at them; ``draw`` keeps a small copy.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def look_at(session: Session) -> Look:
     dark = level < UNLIT * np.median(level)
     return Look(
         session=session.id,
-        small=small,
+        small=small if draw else None,
         saturated=float((frames >= SATURATED).mean()),
         brightest=float(np.percentile(frames.max(axis=0), 99)),
         unlit=tuple(path.rsplit("/", 1)[-1] for path, is_dark in zip(session.frames, dark, strict=True) if is_dark),
@@ -91,16 +93,16 @@ def bulge(frames: np.ndarray, lights: np.ndarray) -> tuple[float, float]:
     return _correlation(normal[0], columns), _correlation(normal[1], -rows)
 
 
-def spread(sessions: Sequence[Session], most: int) -> list[Session]:
-    """At most so many sessions, evenly chosen."""
-    chosen = np.unique(np.linspace(0, len(sessions) - 1, min(most, len(sessions))).astype(int))
-    return [sessions[i] for i in chosen]
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of them, evenly chosen."""
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).astype(int))
+    return [items[i] for i in chosen]
 
 
-def look_or_reason(session: Session) -> Look | Rejected:
+def look_or_reason(session: Session, *, draw: bool) -> Look | Rejected:
     """`look_at`, with what is wrong as a value."""
     try:
-        return look_at(session)
+        return look_at(session, draw=draw)
     except Rejected as reason:
         return reason
 

@@ -51,6 +51,7 @@ def as_values(found: Inspection) -> dict[str, Any]:
         "no_lights": found.unlit,
         "rigs": [asdict(rig) for rig in found.rigs],
         "labels": {name: found.label_counts(name) for name in ATTRIBUTES},
+        "pixels_read": {"sessions": found.read, "of": found.sound},
         "looked_at": [
             {
                 "session": look.session,
@@ -84,6 +85,17 @@ def _frames(found: Inspection) -> Iterator[str]:
         yield f"{number} of {kind.width} x {kind.height}, {kind}"
     if len(found.kinds) > KINDS:
         yield f"and {len(found.kinds) - KINDS} kinds more"
+    yield _read(found)
+
+
+def _read(found: Inspection) -> str:
+    """How closely the frames were looked at."""
+    if found.read == found.sound:
+        return "pixels of all of them read"
+    return (
+        f"headers of all of them read, pixels of {found.read} of {found.sound} sessions: what is damaged inside the "
+        "others `psface reconstruct` sets aside"
+    )
 
 
 def _lights(found: Inspection) -> Iterator[str]:

@@ -79,10 +79,11 @@ def command(
     write_maps(out, maps)
     for note in filter(None, quality.notes.split("; ")):
         click.echo(f"note: {note}", err=True)
+    click.echo(f"solver {maps.attributes['solver']} ({maps.attributes['solver.why']})")
     wrote(
         out,
         note=f"residual {quality.residual:.3f}, shadowed {quality.shadowed:.1%}, saturated {quality.saturated:.1%}, "
-        f"largest shift {quality.shift:.2f} px; {maps.attributes['solver']}: {maps.attributes['solver.why']}",
+        f"largest shift {quality.shift:.2f} px",
     )
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import click
 import numpy as np
 
-from pipeline.errors import PsfaceError, Rejected, UserError
+from pipeline.errors import Rejected, UserError
+from pipeline.files import why_unwritable
 from pipeline.images import silenced, stretched
 from pipeline.maps import Maps, read_maps
 from pipeline.progress import wrote
@@ -108,12 +109,22 @@ def cleaned(vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray) ->
 def _write(path: Path, mesh: Any) -> None:
     import open3d as o3d
 
-    with silenced():
-        done = o3d.io.write_triangle_mesh(str(path), mesh)
-    if not done:
-        raise PsfaceError(f"{path}: the mesh could not be written; check the free space")
+    with silenced():  # on a full disk it may say that all is well
+        whole = o3d.io.write_triangle_mesh(str(path), mesh) and _is_whole(path, len(mesh.triangles))
+    if not whole:
+        raise why_unwritable(path)
     if path.suffix.lower() == ".glb":
         path.write_bytes(_repacked(path.read_bytes()))
+
+
+def _is_whole(path: Path, triangles: int) -> bool:
+    """Whether a file holds all of its mesh: a .glb says its length, a .ply is read again."""
+    import open3d as o3d
+
+    if path.suffix.lower() == ".glb":
+        data = path.read_bytes()
+        return len(data) >= 20 and struct.unpack_from("<I", data, 8)[0] == len(data)
+    return len(o3d.io.read_triangle_mesh(str(path)).triangles) == triangles
 
 
 def _repacked(glb: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,25 +29,37 @@ def command(paths: tuple[str, ...], as_json: bool) -> None:
     it ranks, it does not measure), FLAT how likely a picture was held before the rig (0 to 1), WHY one word: comb
     (interlaced fields differ), hollow (an axis of the lights is wrong), flat (a print or a screen), tilt (forehead or
     chin too near), or what raises the error most: misfit, curl, condition, few, dark, shadowed, motion, blur; or good.
-    A comb is looked for in the frames too, where they still are where the maps say.
+    A comb is looked for in the frames too, where they still are where the maps say. Maps that cannot be read are named,
+    and the others go on; the exit status is then 2.
     """
     files = [file for path in paths for file in _files(Path(path))]
-    judged = []
+    judged, failed = [], 0
     for file in track(files, "quality"):
         try:
-            maps = read_maps(file)
-            if not maps.mask.any():
-                raise Rejected(f"{file}: the mask is empty, there is nothing to judge")
+            judged.append((file.as_posix(), _judged(file)))
         except Rejected as reason:
-            raise UserError(str(reason)) from reason
-        judged.append((file.as_posix(), judge(maps, _frames(maps, file))))
-    order = ranked(judged)
+            failed += 1
+            click.echo(f"psface: {reason}", err=True)
+    _print(ranked(judged), as_json)
+    if failed:
+        sys.exit(UserError.exit_code)
+
+
+def _judged(file: Path) -> Trust:
+    """How far the maps of a file can be trusted."""
+    maps = read_maps(file)
+    if not maps.mask.any():
+        raise Rejected(f"{file}: the mask is empty, there is nothing to judge")
+    return judge(maps, _frames(maps, file))
+
+
+def _print(order: Sequence[tuple[str, Trust]], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_row(name, one) for name, one in order], indent=2, allow_nan=False))
-        return
-    click.echo(f"{'ERROR':>6} {'FLAT':>5}  {'WHY':<10} SESSION")
-    for name, one in order:
-        click.echo(f"{one.error:6.1f} {one.flat:5.2f}  {one.why:<10} {name}")
+    elif order:
+        click.echo(f"{'ERROR':>6} {'FLAT':>5}  {'WHY':<10} SESSION")
+        for name, one in order:
+            click.echo(f"{one.error:6.1f} {one.flat:5.2f}  {one.why:<10} {name}")
 
 
 def ranked(trusts: Sequence[tuple[str, Trust]]) -> list[tuple[str, Trust]]:

@@ -33,7 +33,7 @@ def read_photographs(
 
     Raises
     ------
-    Rejected : a file cannot be read, or the frames differ in size; the text names the file.
+    Rejected : a file cannot be read, or is of another size than the frames; the text names the file.
     """
     camera = camera or Camera()
     levels, clipped = _read_frames(frames, camera.transfer, saturation)
@@ -41,8 +41,8 @@ def read_photographs(
         levels,
         None if lights is None else np.asarray(lights, float),
         np.asarray(strengths, float),
-        None if ambient is None else read_frame(ambient, camera.transfer),
-        None if mask is None else _read_mask(mask, levels.shape[1:]),
+        None if ambient is None else _sized(ambient, read_frame(ambient, camera.transfer), levels, "the ambient frame"),
+        None if mask is None else _read_mask(mask, levels),
         positions,
         camera,
         clipped,
@@ -71,12 +71,17 @@ def _read_frames(
     return levels, clipped
 
 
-def _read_mask(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
+def _sized(path: str | Path, image: np.ndarray, frames: np.ndarray, what: str) -> np.ndarray:
+    """An image (H, W) that is as large as the frames (k, H, W)."""
+    if image.shape != frames.shape[1:]:
+        (h, w), (h0, w0) = image.shape, frames.shape[1:]
+        raise Rejected(f"{path}: {what} has {w}x{h} pixels, the frames have {w0}x{h0}")
+    return image
+
+
+def _read_mask(path: str | Path, frames: np.ndarray) -> np.ndarray:
     """(H, W) bool; an error names the file."""
-    mask = read_frame(path) > 0.5
-    if mask.shape != shape:
-        (h, w), (h0, w0) = mask.shape, shape
-        raise Rejected(f"{path}: the mask has {w}x{h} pixels, the frames have {w0}x{h0}")
+    mask = _sized(path, read_frame(path) > 0.5, frames, "the mask")
     if not mask.any():
         raise Rejected(f"{path}: the mask is empty: nothing in it is brighter than half")
     return mask

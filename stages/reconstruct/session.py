@@ -49,7 +49,7 @@ class Photographs:
     ----------
     frames : (k, H, W) linear: float32 in [0, 1], or uint8 or uint16, whose top is white.
     lights : (k, 3) towards the flashes, camera frame, or none: they are then estimated. strengths : (k,) > 0.
-    ambient : (H, W) float32 photograph without flash, or none; one of another size is left out with a note.
+    ambient : (H, W) float32 photograph without flash, or none; of the frames' size.
     mask : (H, W) bool, or none: it is then found.
     positions : (k, 3) mm from where the camera's axis meets the face, of flashes that are near, or none.
     camera : what is known of it.
@@ -83,12 +83,8 @@ def reconstruct(
     """
     checked, notes = _usable(photographs)
     stack = Stack(checked.frames, checked.ambient, checked.clipped)
-    lights, strengths = checked.lights, checked.strengths
-    if lights is None:
-        frames, saturated = _small(stack, settings.saturation)
-        found = estimate_lights(frames, saturated=saturated)
-        lights, strengths, notes = found.lights, found.strengths, [*notes, *found.notes]
-    lights = check_lights(lights)
+    lights, strengths, told = _lit(checked, stack, settings.saturation)
+    notes += told
     if settings.registration and _near(checked):
         notes.append("the flashes are near: frames are not registered, since their fall-off would pass for motion")
     elif settings.registration:
@@ -119,6 +115,15 @@ def reconstruct(
     if checked.lights is None:
         maps.attributes["lights.estimated"] = "from the frames and a model of faces"
     return maps, quality
+
+
+def _lit(checked: Photographs, stack: Stack, saturation: float) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Lights (k, 3), strengths (k,) and notes: as given, else estimated from the frames."""
+    if checked.lights is not None:
+        return check_lights(checked.lights), checked.strengths, []
+    frames, saturated = _small(stack, saturation)
+    found = estimate_lights(frames, saturated=saturated)
+    return check_lights(found.lights), found.strengths, list(found.notes)
 
 
 def _shape(
@@ -238,13 +243,12 @@ def _residuals(
 
 
 def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
-    """The photographs without frames whose flash did not fire or an ambient frame that does not fit; notes on those."""
-    shape, notes, ambient = given.frames.shape[1:], [], given.ambient
+    """The photographs without frames whose flash did not fire; notes on those."""
+    shape, ambient = given.frames.shape[1:], given.ambient
     if given.mask is not None and given.mask.shape != shape:
         raise Rejected(f"the mask is {_size(given.mask.shape)}, the frames are {_size(shape)}")
     if ambient is not None and ambient.shape != shape:
-        notes = [f"the ambient frame is {_size(ambient.shape)}, the frames are {_size(shape)}: not subtracted"]
-        ambient = None
+        raise Rejected(f"the ambient frame is {_size(ambient.shape)}, the frames are {_size(shape)}")
     white = 1 if given.frames.dtype.kind == "f" else np.iinfo(given.frames.dtype).max
     level = np.array([cv2.mean(frame)[0] / white for frame in given.frames])
     level -= 0 if ambient is None else ambient.mean()
@@ -252,6 +256,7 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     fired = level >= max(UNLIT * float(np.median(level)), 1e-6)
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
+<<<<<<< HEAD
     notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
     frames, clipped = given.frames, given.clipped
     if not fired.all():
@@ -263,6 +268,13 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
         given,
         frames=frames, lights=lights, strengths=strengths, ambient=ambient, positions=positions, clipped=clipped,
     ), notes  # fmt: skip
+=======
+    notes = [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
+    frames = given.frames if fired.all() else given.frames[fired]
+    lights = None if given.lights is None else given.lights[fired]
+    positions = None if given.positions is None else given.positions[fired]
+    return replace(given, frames=frames, lights=lights, strengths=given.strengths[fired], positions=positions), notes
+>>>>>>> 69659d68f2a7c00d9abb99035fbec565c73ee86b
 
 
 def _size(shape: tuple[int, ...]) -> str:

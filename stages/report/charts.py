@@ -68,11 +68,17 @@ def line_chart(
         path = " ".join(f"{across(a):.1f},{down(min(max(b, y_low), y_high)):.1f}" for a, b in at_points)
         kind = f"line c{line.colour}" + (" dashed" if line.dashed else "") + (" thin" if line.thin else "")
         parts.append(f'<polyline class="{kind}" data-run="{escape(line.name)}" points="{path}"/>')
+    return Markup("".join([*parts, _names(x, y), "</svg>"]))
+
+
+def _names(x: str, y: str) -> str:
+    """The names of the axes."""
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text class="axis" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>')
     turned = f"rotate(-90) translate({-(TOP + HEIGHT - BOTTOM) / 2},12)"
-    parts.append(f'<text class="axis" transform="{turned}" text-anchor="middle">{escape(y)}</text></svg>')
-    return Markup("".join(parts))
+    return (
+        f'<text class="axis" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>'
+        f'<text class="axis" transform="{turned}" text-anchor="middle">{escape(y)}</text>'
+    )
 
 
 def _points(line: Line, log_x: bool) -> np.ndarray:

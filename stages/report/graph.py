@@ -79,7 +79,8 @@ def _stage(name: str, spec: dict[str, Any], folder: Path) -> Stage:
     if "foreach" in spec:
         items = _foreach(spec["foreach"], folder)
     outs = [*body.get("outs", []), *body.get("metrics", []), *body.get("plots", [])]
-    paths = (tuple(_pattern(each) for each in group) for group in (outs, body.get("deps", [])))
+    tables = [each for each in body.get("params", []) if isinstance(each, dict)]  # files of their own, as code.yaml is
+    paths = (tuple(_pattern(each) for each in group) for group in (outs, [*body.get("deps", []), *tables]))
     written, read = paths
     return Stage(name, items, written, read)
 

@@ -63,6 +63,7 @@ def render(content: Content) -> str:
         charts=_charts(runs),
         colour={run.name: place % COLOURS for place, run in enumerate(runs)},
         attributes=_attributes(runs),
+        balance=_balance(content.balance, content.costs),
         relit=[sample.relit for sample in content.samples if sample.relit is not None],
         rate=_rate,
     )
@@ -124,6 +125,17 @@ def _charts(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
     return charts
 
 
+def _balance(table: pd.DataFrame | None, costs: pd.DataFrame | None) -> dict[str, Any]:
+    """Rows of the classes that have a session, attributes of which none has a label, and why there is no table."""
+    if table is None or table.empty or (costs is not None and costs.empty):
+        return {"rows": [], "unlabelled": [], "absent": "Nothing was trained in this workspace."}
+    counts = table[["before", "validation", "test"]].sum(axis=1).groupby(table["attribute"], sort=False).sum()
+    unlabelled = [str(name) for name in counts.index[counts == 0]]
+    rows = table[~table["attribute"].isin(unlabelled)].to_dict("records")
+    absent = "" if rows else "No session has a label of any attribute: there was nothing to balance."
+    return {"rows": rows, "unlabelled": unlabelled, "absent": absent}
+
+
 def _attributes(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """By attribute: the classes' counts on test, each run's rates, and the reason where there are none."""
     names = dict.fromkeys(name for run in runs for name in run.metrics["attributes"])
@@ -133,6 +145,7 @@ def _attributes(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "counts": runs[0].metrics["counts"]["attributes"].get(name, {}),
             "runs": (found := {r.name: r.metrics["attributes"][name] for r in runs if name in r.metrics["attributes"]}),
             "absent": next((each["absent"] for each in found.values() if "absent" in each), None),
+            "scored": any("auroc" in each for each in found.values()),
         }
         for name in names
     ]

@@ -5,7 +5,7 @@ All are meshes fixed to the head at rest (mm, the bust's axes); `Bust.pose` move
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +17,7 @@ from stages.simulate.subject import Subject
 from stages.simulate.visit import Visit
 
 FRAME, HAND, TELEPHONE, STRANDS, SCARF = range(5)
+WRAP = 0.0028  # 1 / mm: spectacles curve back by this times the square of the way to the side
 
 
 @dataclass(frozen=True)
@@ -61,67 +62,93 @@ def _surface(bust: Bust, points: np.ndarray) -> np.ndarray:
     return np.array([rest[np.argsort(np.hypot(*(rest[:, :2] - p).T))[:6], 2].max() for p in points])
 
 
+@dataclass(frozen=True)
+class _Spectacles:
+    """A pair of spectacles in front of a face, in mm.
+
+    Attributes
+    ----------
+    middle : (3,) between the eyes.
+    outline : (40, 2) of a rim about its centre.
+    width, height : half of a rim's.
+    thickness : radius of its tube.
+    tilt, drop : slope of the rims, and how far below the eyes their centres are.
+    apart : of a rim's centre from the middle.
+    forward : of the bridge.
+    """
+
+    middle: np.ndarray
+    outline: np.ndarray
+    width: float
+    height: float
+    thickness: float
+    tilt: float
+    drop: float
+    apart: float
+    forward: float = 0.0
+
+    def rim(self, side: int, scale: float = 1.0) -> np.ndarray:
+        """(40, 3) of the rim on a side (-1 or 1), or of a smaller one within it, before it is moved forward."""
+        across = side * self.apart + scale * self.outline[:, 0]
+        up = scale * self.outline[:, 1] - self.drop
+        wrap = -WRAP * across**2
+        return np.stack([self.middle[0] + across, self.middle[1] + up, wrap + self.tilt * up], axis=1)
+
+
 def _spectacles(rng: np.random.Generator, bust: Bust) -> tuple[Prop, Prop]:
-    """Two rims, bridge and temples as tubes, and two lenses; they sit clear of brows and cheeks."""
+    """Two rims, bridge and temples as tubes, and two lenses."""
+    worn = _fitted(rng, bust)
+    thickness, ahead = worn.thickness, np.array([0, 0, worn.forward])
+    parts = [mesh.tube(worn.rim(side) + ahead, thickness, closed=True) for side in (-1, 1)]
+    parts.append(mesh.tube(_bridge(worn), thickness, closed=False))
+    for side in (-1, 1):
+        parts.append(mesh.tube(_temple(bust, _hinge(worn, side), side), max(0.8, 0.8 * thickness), closed=False))
+    vertices, quads = _join(parts)
+    metal = thickness < 1.0
+    frame = Prop(FRAME, vertices, quads, float(rng.uniform(0.2, 0.4) if metal else rng.uniform(0.02, 0.12)), 0.5, 40.0)
+    vertices, quads = _join([_lens(worn, side) for side in (-1, 1)])
+    return frame, Prop(FRAME, vertices, quads, 0.0, 1.0, 600.0)
+
+
+def _fitted(rng: np.random.Generator, bust: Bust) -> _Spectacles:
+    """Spectacles drawn for a face; they sit clear of brows and cheeks."""
     corners = bust.rest[topology().landmarks[[0, 1, 3, 4]]]
     left, right = corners[:2].mean(0), corners[2:].mean(0)
     width, height = rng.uniform(23, 28), rng.uniform(13.5, 22)
     power, thickness = rng.uniform(2.0, 5.0), rng.choice([rng.uniform(0.5, 0.9), rng.uniform(1.0, 2.4)])
     angles = 2 * np.pi * np.arange(40) / 40
-    outline = np.stack(
-        [
-            width * np.sign(np.cos(angles)) * np.abs(np.cos(angles)) ** (2 / power),
-            height * np.sign(np.sin(angles)) * np.abs(np.sin(angles)) ** (2 / power),
-        ],
-        axis=1,
-    )
+    rounded = [np.sign(side) * np.abs(side) ** (2 / power) for side in (np.cos(angles), np.sin(angles))]
+    outline = np.stack([width * rounded[0], height * rounded[1]], axis=1)
     tilt, drop = np.tan(np.deg2rad(rng.uniform(3, 10))), rng.uniform(1, 5)
-    middle = (left + right) / 2
     apart = max((right - left)[0] / 2 + rng.uniform(-1, 2), width + 7)
-
-    def rim(side: int, scale: float) -> np.ndarray:
-        across = side * apart + scale * outline[:, 0]
-        up = scale * outline[:, 1] - drop
-        wrap = -0.0028 * across**2
-        return np.stack([middle[0] + across, middle[1] + up, wrap + tilt * up], axis=1)
-
-    rims = [rim(-1, 1.0), rim(1, 1.0)]
-    both = np.concatenate(rims)
+    worn = _Spectacles((left + right) / 2, outline, width, height, thickness, tilt, drop, apart)
+    both = np.concatenate([worn.rim(-1), worn.rim(1)])
     forward = np.max(_surface(bust, both[::4, :2]) - both[::4, 2]) + thickness + 0.8
-    forward = max(forward, corners[:, 2].max() + 9.0)
-    parts = [mesh.tube(r + np.array([0, 0, forward]), thickness, closed=True) for r in rims]
+    return replace(worn, forward=max(forward, corners[:, 2].max() + 9.0))
+
+
+def _bridge(worn: _Spectacles) -> np.ndarray:
+    """(9, 3) from rim to rim."""
     inner = np.linspace(-1, 1, 9)[:, None]
-    gap = apart - width
-    bridge = np.concatenate(
-        [
-            middle[0] + inner * gap,
-            middle[1] - drop + 3 + 2.5 * (1 - inner**2),
-            forward + 1.5 * (1 - inner**2) + 0 * inner,
-        ],
-        axis=1,
-    )
-    parts.append(mesh.tube(bridge, thickness, closed=False))
-    for side in (-1, 1):
-        hinge = np.array(
-            [
-                middle[0] + side * (apart + width),
-                middle[1] - drop + 0.45 * height,
-                forward - 0.0028 * (apart + width) ** 2,
-            ]
-        )
-        parts.append(mesh.tube(_temple(bust, hinge, side), max(0.8, 0.8 * thickness), closed=False))
-    vertices, quads = _join(parts)
-    metal = thickness < 1.0
-    frame = Prop(FRAME, vertices, quads, float(rng.uniform(0.2, 0.4) if metal else rng.uniform(0.02, 0.12)), 0.5, 40.0)
-    lens_parts = []
-    for side in (-1, 1):
-        rings = np.stack([rim(side, s) for s in (0.02, 0.35, 0.7, 0.97)])
-        centre = rings[0].mean(0)
-        bulge = -np.sum((rings[..., :2] - centre[:2]) ** 2, axis=-1) / (2 * 110.0)  # a front of 110 mm radius
-        rings[..., 2] += bulge - bulge[-1] + forward
-        lens_parts.append((rings.reshape(-1, 3), mesh.grid_quads(4, len(outline), wrap_columns=True)))
-    vertices, quads = _join(lens_parts)
-    return frame, Prop(FRAME, vertices, quads, 0.0, 1.0, 600.0)
+    across = worn.middle[0] + inner * (worn.apart - worn.width)
+    up = worn.middle[1] - worn.drop + 3 + 2.5 * (1 - inner**2)
+    return np.concatenate([across, up, worn.forward + 1.5 * (1 - inner**2) + 0 * inner], axis=1)
+
+
+def _hinge(worn: _Spectacles, side: int) -> np.ndarray:
+    """(3,) where a temple begins."""
+    out = worn.apart + worn.width
+    up = worn.middle[1] - worn.drop + 0.45 * worn.height
+    return np.array([worn.middle[0] + side * out, up, worn.forward - WRAP * out**2])
+
+
+def _lens(worn: _Spectacles, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and quads of a lens: rings that bulge to a front of 110 mm radius."""
+    rings = np.stack([worn.rim(side, s) for s in (0.02, 0.35, 0.7, 0.97)])
+    centre = rings[0].mean(0)
+    bulge = -np.sum((rings[..., :2] - centre[:2]) ** 2, axis=-1) / (2 * 110.0)
+    rings[..., 2] += bulge - bulge[-1] + worn.forward
+    return rings.reshape(-1, 3), mesh.grid_quads(4, len(worn.outline), wrap_columns=True)
 
 
 def _temple(bust: Bust, hinge: np.ndarray, side: int) -> np.ndarray:

@@ -83,12 +83,7 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     if looks.freckles > 0:
         spots = fields.ramp(noise.Texels(x + 311, y).of(noise.band(10.0, 0.25)), 1.0, 1.6)
         albedo *= 1 - 0.9 * looks.freckles * spots * fields.ramp(-np.abs(place[:, 1] - 706), -45, -10)
-    for mole in looks.moles:
-        near = _near(place, mole.place, 1.3 * mole.radius)
-        distance = lengths(rows_of(place, near) - mole.place.astype(np.float32))
-        spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
-        albedo[near] *= 1 - mole.darkness * spot
-        bump[near] += 0.25 * mole.radius * spot
+    _draw_moles(place, albedo, bump, subject)
     shine = 0.013 * looks.shine * (0.5 + fields.ramp(-np.abs(place[:, 0]), -40, -10)) * np.ones(len(at), np.float32)
     gloss = np.full(len(at), 18.0, np.float32)
 
@@ -101,10 +96,7 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     albedo, bump, bald_skin = _draw_brows(place, albedo, bump, bald_skin, subject, tone_of_hair, rng)
     albedo, bump, bald_skin = _draw_beard(place, lip, albedo, bump, bald_skin, subject, visit, tone_of_hair, rng)
     albedo, bump, hairy = _draw_scalp(place, albedo, bump, subject, tone_of_hair, rng)
-    for eye in fields.EYE_CENTRES:
-        near = _near(place, eye, 16.0)
-        lash = fields.ramp(-fields.eye_radius(rows_of(place, near)), -15.8, -14.4)
-        albedo[near] *= 1 - lash * np.where(place[near, 1] > 728.4, 0.75, 0.35)
+    _draw_lashes(place, albedo)
     shine = shine * bald_skin * (1 - hairy) + 0.05 * hairy
     gloss = np.where(hairy > 0.5, 22.0, gloss)
     surface.region[at[hairy > 0.5]] = R_HAIR
@@ -118,6 +110,22 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     surface.bump[at] = bump
     surface.shine[at] = np.where(shirt, 0.0, shine)
     surface.gloss[at] = gloss
+
+
+def _draw_moles(place: np.ndarray, albedo: np.ndarray, bump: np.ndarray, subject: Subject) -> None:
+    for mole in subject.looks.moles:
+        near = _near(place, mole.place, 1.3 * mole.radius)
+        distance = lengths(rows_of(place, near) - mole.place.astype(np.float32))
+        spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
+        albedo[near] *= 1 - mole.darkness * spot
+        bump[near] += 0.25 * mole.radius * spot
+
+
+def _draw_lashes(place: np.ndarray, albedo: np.ndarray) -> None:
+    for eye in fields.EYE_CENTRES:
+        near = _near(place, eye, 16.0)
+        lash = fields.ramp(-fields.eye_radius(rows_of(place, near)), -15.8, -14.4)
+        albedo[near] *= 1 - lash * np.where(place[near, 1] > 728.4, 0.75, 0.35)
 
 
 def rows_of(columns: np.ndarray, at: np.ndarray) -> np.ndarray:

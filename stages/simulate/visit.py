@@ -106,11 +106,9 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
     hair, quality = _pick(rng, frequencies.facial_hair), _pick(rng, frequencies.quality)
     rig = params.rigs[(number + subject.index) % len(params.rigs)]
     lights, recorded = _lights(rng, rig, effects.light_error)
-    low, high = YAW_OF_POSE[pose]
-    yaw = rng.uniform(low, high) * rng.choice([-1, 1])
+    yaw = rng.uniform(*YAW_OF_POSE[pose]) * rng.choice([-1, 1])
     actions = _actions(rng, expression, variation.expression)
     drift = np.cumsum(rng.normal(0, effects.motion / np.sqrt(2), (len(lights), 2)), axis=0)
-    strengths = np.array([light.strength for light in rig.lights])
     return Visit(
         subject=subject.index,
         number=number,
@@ -131,7 +129,7 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         place=rng.normal(0, 6, 2),
         lights=lights,
         recorded=recorded,
-        gains=strengths * (1 + effects.strobe_gains * np.clip(rng.normal(size=len(lights)), -3, 3)),
+        gains=_gains(rng, rig, effects.strobe_gains),
         drift=drift - drift[0],
         exposure=float(rng.uniform(0.20, 0.36) if quality == "dark" else rng.uniform(1.0, 1.15)),
         blur=float(rng.uniform(1.6, 2.8) if quality == "blur" else 0.0),
@@ -178,6 +176,12 @@ def _lights(rng: np.random.Generator, rig: Rig, error: float) -> tuple[np.ndarra
     step = np.deg2rad(error / np.sqrt(2)) * rng.normal(size=recorded.shape)
     true = recorded + step - np.sum(step * recorded, axis=1, keepdims=True) * recorded
     return true / np.linalg.norm(true, axis=1, keepdims=True), recorded
+
+
+def _gains(rng: np.random.Generator, rig: Rig, spread: float) -> np.ndarray:
+    """True strengths (k,) of a rig's flashes, which no two sessions have alike."""
+    strengths = np.array([light.strength for light in rig.lights])
+    return np.asarray(strengths * (1 + spread * np.clip(rng.normal(size=len(strengths)), -3, 3)))
 
 
 def _actions(rng: np.random.Generator, expression: str, scale: float) -> dict[str, float]:

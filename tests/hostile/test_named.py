@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -336,6 +337,14 @@ def test_messages_of_maps_name_what_the_user_gave(workspace: Path, psface: Run) 
         ("--lights", "lights.csv", "--mask", "black.png"): "black.png: the mask is empty",
         ("--lights", "lights.csv", "--mask", "none.png"): "none.png: no such file",
         ("--lights", "lights.csv", "--ambient", "notes.exr"): "notes.exr: ",
+        ("--lights", "lights.csv", "--ambient", "small.png"): (
+            "small.png: the ambient frame has 9x8 pixels, the frames have 64x64"
+        ),
+        ("--rig", "lights.csv"): (
+            "lights.csv: not JSON, in which `psface calibrate` writes a rig (Expecting value: line 1 column 1 (char 0))"
+            "; a table frame,x,y,z is a lights.csv"
+        ),
+        ("--lights", "lights.csv", "--ambient", "other"): "other: a folder, not a picture; name the files in it",
         ("--lights", "s/im0.png"): "s/im0.png: not a text in UTF-8",
         ("--lights", "s"): "s: cannot be read (Is a directory)",
     }
@@ -346,3 +355,29 @@ def test_messages_of_maps_name_what_the_user_gave(workspace: Path, psface: Run) 
     assert status == 2
     assert "other/im1.png: 70x64 pixels, but s/im0.png has 64x64" in err
     assert not Path("out.exr").exists()
+
+
+def test_commands_say_what_was_given_in_place_of_a_file(workspace: Path, psface: Run) -> None:
+    """A folder of pictures was "no such file" to `detect` and one photograph to `calibrate --sphere`; `view -o picture`
+    cut a blank out of its message."""
+    shoot(Path("s"), "png")
+    Path("lights.csv").write_text(
+        "frame,x,y,z\n" + "".join(f"im{i}.png,{x},{y},{z}\n" for i, (x, y, z) in enumerate(LIGHTS))
+    )
+    status, out, _ = psface("maps", *[f"s/im{i}.png" for i in range(4)], "--lights", "lights.csv", "-o", "out.exr")
+    assert status == 0
+    solver, wrote = out.splitlines()
+    assert re.fullmatch(r"solver marching \(4 flashes: .*\)", solver)
+    assert re.fullmatch(r"wrote out.exr \(residual [^()]*, largest shift [\d.]+ px\)", wrote)
+    expected = {
+        ("detect", "s"): "psface: s: a folder, not a picture; name the files in it\n",
+        ("calibrate", "s", "--sphere", "-o", "rig.json"): (
+            "psface: s: a folder; --sphere takes the photographs of the ball themselves, one a flash\n"
+        ),
+        ("view", "out.exr", "-o", "picture"): (
+            "psface: picture: give the picture a name that ends in its format, such as picture.png\n"
+        ),
+    }
+    for arguments, words in expected.items():
+        status, _, err = psface(*arguments)
+        assert (status, err) == (2, words)

@@ -137,6 +137,9 @@ def rig_of_balls(images: tuple[str, ...]) -> tuple[Rig, list[str]]:
     ------
     UserError : no ball or no highlight is found in an image, or no normals can come from the lights.
     """
+    for image in images:
+        if Path(image).is_dir():
+            raise UserError(f"{image}: a folder; --sphere takes the photographs of the ball themselves, one a flash")
     if len(images) < 3:
         raise UserError(f"{len(images)} photographs of the ball; a rig has at least three lights, one photograph each")
     names = [Path(image).name for image in images]

@@ -63,20 +63,28 @@ def integrate(
     """
     _check(normal, mask, method)
     _check_scale(intrinsics, pitch, distance)
-    depth = np.zeros(mask.shape, np.float32)
-    if not mask.any():
-        return depth
-    if intrinsics is not None and (towards_ray(normal, intrinsics)[mask] <= 0).mean() > AWAY:
+    if intrinsics is not None and mask.any() and (towards_ray(normal, intrinsics)[mask] <= 0).mean() > AWAY:
         raise ValueError("normals point away from the camera: the principal point is far from where it can be")
-    heights = METHODS[method](mask, partial(_asked, normal, mask, method, floor, intrinsics))
+    depth = np.zeros(mask.shape, np.float32)
+    if mask.any():
+        heights = METHODS[method](mask, partial(_asked, normal, mask, method, floor, intrinsics))
+        depth[mask] = _in_units(_centred(heights, mask), intrinsics, pitch, distance)
+    return depth
+
+
+def _centred(heights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Heights (P,) of the mask's pixels, each part's about its mean."""
     part = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)[1][mask]
     heights -= (np.bincount(part, heights) / np.maximum(np.bincount(part), 1))[part]
+    return heights
+
+
+def _in_units(heights: np.ndarray, intrinsics: np.ndarray | None, pitch: float, distance: float | None) -> np.ndarray:
+    """Heights in pixels, or logarithms of distances times the focal length, as depth in what is asked for."""
     if intrinsics is None:
-        depth[mask] = heights if pitch == 1 else heights * pitch
-    else:
-        unit = focal(intrinsics)
-        depth[mask] = -(unit if distance is None else distance) * np.expm1(-heights / unit)
-    return depth
+        return heights if pitch == 1 else heights * pitch
+    unit = focal(intrinsics)
+    return np.asarray(-(unit if distance is None else distance) * np.expm1(-heights / unit))
 
 
 def _asked(

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -80,6 +80,27 @@ def solve(
     ------
     ValueError : shapes that do not fit, or a method that is not known.
     """
+    _check(samples, lights, strengths, mask, method)
+    saturated = np.zeros(samples.shape, bool) if saturated is None else saturated
+    if method == "auto":
+        method = choose(len(lights), masked=mask is not None)[0]
+    if method == "thresholding":
+        return solve_thresholding(samples, lights, strengths, saturated=saturated, shadow=shadow)
+    first = solve_weighted(samples, lights, strengths, saturated=saturated, shadow=shadow, shadow_weight=shadow_weight)
+    if method == "weighted":
+        return first
+    if around is None:
+        if mask is None:
+            raise ValueError("marching needs the mask that says where the pixels are")
+        around = surroundings(*split(first.scaled), first.confidence, lights, mask, floor=floor)
+    return solve_marching(samples, lights, strengths, first, around)
+
+
+def _check(
+    samples: np.ndarray, lights: np.ndarray, strengths: np.ndarray, mask: np.ndarray | None, method: Method
+) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"unknown method {method!r}; there are {', '.join(get_args(Method))}")
     k = len(lights)
     if samples.ndim != 2 or samples.shape[0] != k or len(strengths) != k:
         raise ValueError(f"expected samples (k, P) for k = {k} lights and strengths, got {samples.shape}")
@@ -87,18 +108,3 @@ def solve(
         raise ValueError(f"expected lights (k, 3) or (k, 3, P), got {lights.shape} for {samples.shape[1]} pixels")
     if mask is not None and np.count_nonzero(mask) != samples.shape[1]:
         raise ValueError(f"the mask has {np.count_nonzero(mask)} pixels, the samples {samples.shape[1]}")
-    saturated = np.zeros(samples.shape, bool) if saturated is None else saturated
-    if method == "auto":
-        method = choose(k, masked=mask is not None)[0]
-    if method == "thresholding":
-        return solve_thresholding(samples, lights, strengths, saturated=saturated, shadow=shadow)
-    first = solve_weighted(samples, lights, strengths, saturated=saturated, shadow=shadow, shadow_weight=shadow_weight)
-    if method == "weighted":
-        return first
-    if method != "marching":
-        raise ValueError(f"unknown method {method!r}; there are auto, weighted, thresholding, marching")
-    if around is None:
-        if mask is None:
-            raise ValueError("marching needs the mask that says where the pixels are")
-        around = surroundings(*split(first.scaled), first.confidence, lights, mask, floor=floor)
-    return solve_marching(samples, lights, strengths, first, around)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from pipeline.cli import main
 from pipeline.images import read_frame, write_picture
 from pipeline.lights import condition, from_angles
 from pipeline.sessions import read_sessions
+from stages.ingest import check_inspect
 from stages.ingest.check_files import kind_of
 from stages.ingest.check_inspect import inspect
+from stages.ingest.check_sheet import written
 from stages.ingest.check_warnings import GOOD_CONDITION, warnings_of
 from stages.ingest.command import kind_of_reason
 
@@ -234,6 +237,64 @@ def test_lights_for_other_names_say_both(workspace: Path, capsys: pytest.Capture
             "the folder has flash0.png, flash1.png, flash2.png, flash3.png"
         )
         assert kind_of_reason(refusal["reason"]) == "lights.csv names no frame of this folder"
+
+
+def test_names_on_the_sheet_keep_their_letters() -> None:
+    """Vietnamese letters came out as question marks."""
+    name = "Nguyễn Văn Ấn/lần 1"
+    line = written(name, 512)
+    assert line.shape == (18, 512, 3)
+    assert np.array_equal(line, written(unicodedata.normalize("NFD", name), 512))
+    for other in ("Nguyen Van An/lan 1", "Nguy?n V?n ?n/l?n 1"):
+        assert not np.array_equal(line, written(other, 512))
+    unknown = written("\U0010ffff\U0010ffff", 64)  # what the font shows for a letter that it has not
+    assert not np.array_equal(written("ễấ", 64), unknown)
+    long = written("ă" * 200, 512)
+    assert not long[:, -4:].any()
+
+
+def spoil(path: Path) -> None:
+    """Change the middle of a PNG's pixels: its header and the lengths of its parts stay true."""
+    data = bytearray(path.read_bytes())
+    middle = (data.index(b"IDAT") + data.index(b"IEND")) // 2
+    data[middle : middle + 40] = bytes(40)
+    path.write_bytes(data)
+
+
+def test_pixels_of_every_session_are_read_or_it_is_said(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read those of twelve sessions alone, and said so nowhere."""
+    write_set(Path("own"), subjects=15, each=1)
+    spoil(Path("own/s2/v0/flash1.png"))
+    cut = Path("own/s8/v0/flash3.png")
+    cut.write_bytes(cut.read_bytes()[:-300])
+    status, out, _ = run(capsys, "check", "own")
+    assert status == 0
+    assert "13 usable of 15" in out
+    assert "s2/v0: own/s2/v0/flash1.png: not an image that can be read" in out
+    assert "s8/v0: flash3.png cut short" in out
+    assert "pixels of all of them read" in out
+    assert check_json(capsys, "own")["pixels_read"] == {"sessions": 14, "of": 14}
+    monkeypatch.setattr(check_inspect, "ALL_PIXELS", 14 * 4 * 48 * 48 - 1)
+    monkeypatch.setattr(check_inspect, "LOOKED_AT", 2)
+    status, out, _ = run(capsys, "check", "own", "-o", "sheet.png")
+    assert "14 usable of 15" in out
+    assert "s8/v0: flash3.png cut short" in out
+    assert "headers of all of them read, pixels of 2 of 14 sessions" in out
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".tif"])
+def test_floating_point_frames_in_counts_are_told(
+    workspace: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    for subject in ("ann", "bob"):
+        write_session(Path(f"own/{subject}/one"), suffix=suffix, kind="float")
+    for i, frame in enumerate(dome(RING)):
+        write_frame(Path(f"own/bob/one/flash{i}{suffix}"), 255 * frame, kind="float")
+    (refusal,) = check_json(capsys, "own")["rejected"]
+    assert refusal["session"] == "bob/one"
+    assert re.search(r"levels of \d+ in the lit part, and white is 1 .*; divide the frames", refusal["reason"])
 
 
 @pytest.mark.data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -138,3 +140,30 @@ def test_mistakes_end_in_one_line(workspace, capfd):
         error = capfd.readouterr().err
         assert words in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".glb"])
+def test_a_mesh_that_does_not_fit_is_not_written(workspace, capfd, suffix):
+    """Open3D said that all was well, and the mesh was cut; or the message named the file beside."""
+    write_maps("s.exr", bowl())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["mesh", "s.exr", "-o", "face" + suffix])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert end.value.code == 1
+    assert capfd.readouterr().err == (
+        f"psface: face{suffix}: File too large: check the path, its permissions and the free space\n"
+    )
+    assert [p.name for p in workspace.iterdir()] == ["s.exr"]
+
+
+def test_a_place_that_takes_no_files_is_named(workspace, capfd):
+    write_maps("s.exr", bowl())
+    with pytest.raises(SystemExit) as end:
+        main(["mesh", "s.exr", "-o", "/proc/face.ply"])
+    assert end.value.code == 1
+    assert capfd.readouterr().err.startswith("psface: /proc/face.ply: No such file or directory: ")

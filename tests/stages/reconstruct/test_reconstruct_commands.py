@@ -149,7 +149,7 @@ def test_maps_and_view(tmp_path, capfd, scene):
         table = lights_csv(tmp_path / "lights.csv", list(names), scene.lights)
         status, out, error = run(capfd, "maps", *frames, "--lights", table, "-o", tmp_path / "s.exr")
         assert (status, error) == (0, "")
-        assert out.startswith(f"wrote {tmp_path.as_posix()}/s.exr (residual ")
+        assert out.splitlines()[1].startswith(f"wrote {tmp_path.as_posix()}/s.exr (residual ")
         maps = read_maps(tmp_path / "s.exr")
         assert angles(maps.normal, scene.normal)[maps.mask & scene.mask].mean() < 2
     status, out, _ = run(capfd, "view", tmp_path / "s.exr", "-o", tmp_path / "s.png")

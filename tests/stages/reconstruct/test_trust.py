@@ -153,3 +153,21 @@ def test_the_command_ranks_worst_first(scene: Scene, workspace) -> None:
     assert "hollow" in CliRunner().invoke(command, ["maps/hollow.exr"]).output
     (workspace / "empty").mkdir()
     assert "no maps" in str(CliRunner().invoke(command, ["empty"]).exception)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_damaged_maps_do_not_stop_the_others(scene: Scene, workspace, options: list[str]) -> None:
+    """One damaged file of a folder ended the whole table."""
+    for name in ("a", "b", "c"):
+        write_maps(f"maps/{name}.exr", maps_of(scene))
+    whole = Path("maps/b.exr").read_bytes()
+    Path("maps/b.exr").write_bytes(whole[: len(whole) // 2])
+    write_maps("maps/d.exr", dataclasses.replace(maps_of(scene), mask=np.zeros_like(scene.mask)))
+    result = CliRunner().invoke(command, ["maps", *options])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "psface: maps/b.exr: a damaged OpenEXR file\npsface: maps/d.exr: the mask is empty, there is nothing to judge\n"
+    )
+    rows = [row["session"] for row in json.loads(result.stdout)] if options else result.stdout.split()[7::4]
+    assert rows[-2:] == ["maps/a.exr", "maps/c.exr"]
+    assert len(rows) == 2

@@ -208,6 +208,37 @@ def test_a_workspace_with_next_to_nothing(fabricate):
     assert "across rigs" not in page
 
 
+def section(page: str, name: str) -> str:
+    """From a heading to the next."""
+    return page[page.index(f'<h2 id="{name}"') :].removeprefix("<h2").split("<h2")[0]
+
+
+def test_what_has_no_labels_has_no_rows(whole):
+    """Regression: a data set without labels had a table of zeros, and columns of dashes."""
+    path = Path("data/balance/before_after.csv")
+    table = pd.read_csv(path)
+    absent = [
+        {**dict.fromkeys(table.columns, 0), "attribute": name, "class": label, "before_share": None}
+        for name, label in (("facial_hair", "none"), ("facial_hair", "some"))
+    ]
+    write_csv(path, pd.concat([table, pd.DataFrame(absent)]))
+    for run in Path("runs").glob("*/evaluate/metrics.json"):
+        metrics = json.loads(run.read_text())
+        metrics["attributes"]["pose"] = {"absent": "no session has the label"}
+        write_json(run, metrics)
+    page, _, _ = report()
+    assert "<td>gender</td>" in section(page, "balance")
+    assert "<td>facial hair</td>" not in section(page, "balance")
+    assert "Without a row, since no session has the label: facial hair." in section(page, "balance")
+    assert ">gender: AUROC<" in section(page, "attributes")
+    assert ">pose: AUROC<" not in section(page, "attributes")
+    assert "pose: not scored, no session has the label." in section(page, "attributes")
+    write_csv(path, pd.DataFrame(absent))
+    said = section(report()[0], "balance")
+    assert "No session has a label of any attribute: there was nothing to balance." in said
+    assert "<table" not in said
+
+
 def test_training_in_another_workspace(whole):
     Path("../elsewhere").mkdir()
     for run in ("normal", "normal-albedo"):

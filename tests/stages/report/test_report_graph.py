@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from stages.ingest.init_files import Choices, render
 from stages.report.charts import HEIGHT, WIDTH, Line, line_chart
 from stages.report.graph import Stage, draw_graph, edges, read_stages
+
+ITEMS = {"train": 5, "fuse": 4, "evaluate": 9}
 
 
 def stage(name: str, deps: list[str], outs: list[str]) -> Stage:
@@ -49,6 +53,19 @@ def test_the_repository_s_own_pipeline(repository: Path):
     drawing = draw_graph(stages)
     ElementTree.fromstring(drawing)
     assert f"train × {items['train']}" in drawing
+
+
+@pytest.mark.parametrize("trained", ["", "../../it's here/runs"])
+def test_the_pipeline_of_a_workspace(tmp_path: Path, trained: str):
+    """Regression: `psface code`, on whose file every stage depends as on parameters, stood apart from all others."""
+    chosen = Choices(name="ws", source="folder", sessions=16, subjects=8, flashes="4", attributes=(), trained=trained)
+    for name, text in render(chosen).items():
+        (tmp_path / name).write_text(text)
+    stages = read_stages(tmp_path / "dvc.yaml")
+    middle = [] if trained else ["train", "fuse"]
+    way = ["code", "ingest", "reconstruct", "crop", "balance", *middle, "evaluate", "report"]
+    assert edges(stages) == list(pairwise(way))
+    assert {s.name: s.items for s in stages} == {name: ITEMS.get(name, 1) for name in way}
 
 
 def test_a_name_cannot_break_the_drawing():

@@ -1,0 +1,163 @@
+"""What a face should look like where the flashes tell little: the model of faces, laid on the normals that they do tell.
+
+A matched filter finds the place: fine detail of the normals, correlated with that of the mean face over a range of
+sizes. Gauss-Newton then moves, turns and sizes the model and chooses its shape c, robustly,
+
+    sum_p w_p |n_p(T) - mean_p - C_p c|^2 / (2 SPREAD^2 ALIKE)  +  |c|^2 / 2,
+
+with w the confidence of the normals. The lights are known here, so that all of it is about normals alone. A thing that
+is no face fits badly, and nothing is expected of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipeline.geometry import compose, invert, resizing, similarity, turn_normals, warp_map
+from stages.reconstruct.face.model import SIDE, FaceModel, face_model
+
+SMALL = 32  # px, the grid of the search
+BAND = (0.7, 4.0)  # px of it, the Gaussians whose difference is looked at
+SPANS = np.geomspace(0.25, 2.2, 16)  # widths of the model looked for, in parts of the map's smaller side
+QUIET = 1.0  # of the map's mean energy, added to that of each place: flat places say little
+TRIED = 3  # places that are fitted, until one is `GOOD`
+GOOD, BAD = 0.1, 0.2  # misfit of a face, and of what is none
+SPREAD = 0.2  # of a face's normals about the model's
+ALIKE = 4.0  # neighbouring pixels that say the same
+PULL = 1.0  # weight of "the place stays", in equations of unit variance, px
+STEPS, SETTLED = 8, 0.05  # at most so many, until none is of so many px
+FAR = 2.0  # px of the grid that one step may move
+SEEN = 0.2  # mean confidence on the model's pixels, below which there is nothing to fit
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A face in normals: similarity (2, 3) to the model's grid, shape c (K,), weighted mean of |n - model|^2."""
+
+    matrix: np.ndarray
+    shape: np.ndarray
+    misfit: float
+
+
+def expected(normal: np.ndarray, say: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The face in a map of normals, as the model has it.
+
+    Parameters
+    ----------
+    normal : (H, W, 3) float32 unit, 0 outside the mask. say : (H, W) float32 in [0, 1], how far each is trusted.
+
+    Returns
+    -------
+    Unit normals (H, W, 3) float32 of the model, and (H, W) float32 in [0, 1] how far it has a say at each pixel; None
+    where there is no face.
+    """
+    model = face_model()
+    found = face_in(normal, say, model)
+    if found is None or found.misfit >= BAD:
+        return None
+    grid = np.zeros((SIDE, SIDE, 4), np.float32)
+    grid[model.where, :3] = model.normal[model.where] + model.components @ found.shape
+    grid[model.where, 3] = 1
+    laid = cv2.warpAffine(grid, found.matrix, say.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    turned = turn_normals(laid[..., :3], invert(found.matrix))
+    turned /= np.linalg.norm(turned, axis=2, keepdims=True) + 1e-6
+    likely = min(1.0, (BAD - found.misfit) / (BAD - GOOD))
+    return turned, likely * np.maximum(2 * laid[..., 3] - 1, 0)
+
+
+def face_in(normal: np.ndarray, say: np.ndarray, model: FaceModel) -> Found | None:
+    """The best fit of the likeliest places; the first that is `GOOD` is taken."""
+    best = None
+    for matrix in places(normal, say, model)[:TRIED]:
+        found = fit(normal, say, matrix, model)
+        if found is not None and (best is None or found.misfit < best.misfit):
+            best = found
+            if best.misfit < GOOD:
+                break
+    return best
+
+
+def places(normal: np.ndarray, say: np.ndarray, model: FaceModel) -> list[np.ndarray]:
+    """Similarities (2, 3) to the model's grid, the best of each of a range of sizes, best first."""
+    weight = np.where(model.where, model.weight, 0).astype(np.float32)
+    detail = _band(model.normal.astype(np.float32), SIDE / SMALL)
+    kernel, weight = (cv2.resize(one, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for one in (detail, weight))
+    trusted = normal * say[..., None]
+    found = []
+    for span in SPANS:
+        factor = SMALL / (span * min(say.shape))
+        size = tuple(round(length * factor) for length in say.shape[::-1])
+        score, at = _best(cv2.resize(trusted, size, interpolation=cv2.INTER_AREA), kernel, weight)
+        found.append((score, compose(resizing(SIDE / SMALL), compose(similarity(shift=at), resizing(factor)))))
+    return [matrix for _, matrix in sorted(found, key=lambda each: -each[0])]
+
+
+def _band(image: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    fine, smooth = (cv2.GaussianBlur(image, (0, 0), sigma * scale) for sigma in BAND)
+    return np.asarray(fine - smooth)
+
+
+def _best(normal: np.ndarray, kernel: np.ndarray, weight: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """The best correlation at one size, and the shift (x, y) to the grid of the search."""
+    half = SMALL // 2
+    detail = cv2.copyMakeBorder(_band(normal), *[half] * 4, cv2.BORDER_CONSTANT)
+
+    def correlated(image: np.ndarray, with_: np.ndarray) -> np.ndarray:
+        return cv2.filter2D(np.ascontiguousarray(image), cv2.CV_32F, with_, borderType=cv2.BORDER_CONSTANT)
+
+    power = (detail**2).sum(axis=2)
+    cross = np.sum([correlated(detail[..., i], kernel[..., i] * weight) for i in range(3)], axis=0)
+    floor = QUIET * float(power.sum()) / normal[..., 0].size * float(weight.sum())
+    score = cross / np.sqrt(np.maximum(correlated(power, weight), 0) + floor + 1e-12)
+    y, x = np.unravel_index(int(score.argmax()), score.shape)
+    return float(score[y, x]), (int(2 * half - x), int(2 * half - y))
+
+
+def fit(normal: np.ndarray, say: np.ndarray, matrix: np.ndarray, model: FaceModel) -> Found | None:
+    """The face near a place; None where too little is known of it there."""
+    where, parts = model.where, model.components
+    trusted, shape, misfit = normal * say[..., None], np.zeros(parts.shape[2]), np.inf
+    for _ in range(STEPS):
+        sure = warp_map("frame", say, matrix, SIDE)
+        if sure[where].mean() < SEEN:
+            return None
+        laid = turn_normals(warp_map("frame", trusted, matrix, SIDE) / (sure[..., None] + 1e-6), matrix)
+        residual = laid[where] - model.normal[where] - parts @ shape  # (P, 3)
+        off = (residual**2).sum(axis=1)
+        misfit = float(np.average(np.minimum(off, 1), weights=sure[where]))
+        weight = sure[where] / (1 + off / (4 * SPREAD**2)) ** 2
+        jacobian = np.concatenate([-_moving(laid, where), parts], axis=2)
+        step = _step(residual, jacobian, weight / (ALIKE * SPREAD**2), shape)
+        matrix, shape = compose(invert(_motion(step[:4])), matrix), shape + step[4:]
+        if np.abs(step[:4]).max() < SETTLED:
+            break
+    return Found(matrix, shape, misfit)
+
+
+def _moving(laid: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """(P, 3, 4): how the normals (SIDE, SIDE, 3) change with a shift, a growth and a turn of the grid."""
+    across, down = (cv2.Sobel(laid, cv2.CV_32F, *axis, ksize=3)[where] / 8 for axis in ((1, 0), (0, 1)))
+    y, x = ((np.argwhere(where) - (SIDE - 1) / 2) / (SIDE / 2)).T[..., None]
+    return np.stack([across, down, across * x + down * y, down * x - across * y], axis=-1)
+
+
+def _step(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Gauss-Newton step (4 + K,) of place and shape; the place moves by `FAR` at most."""
+    rows = (jacobian * np.sqrt(weight)[:, None, None]).reshape(-1, jacobian.shape[2])
+    hessian = rows.T @ rows
+    slope = rows.T @ (residual * np.sqrt(weight)[:, None]).ravel()
+    hessian[range(len(slope)), range(len(slope))] += np.r_[np.full(4, PULL), np.ones(len(shape))]
+    slope[4:] -= shape
+    step = np.linalg.solve(hessian, slope)
+    return step / max(1.0, float(np.abs(step[:4]).max()) / FAR)
+
+
+def _motion(step: np.ndarray) -> np.ndarray:
+    """The similarity (2, 3) of a step: shift, growth and turn about the grid's middle, all in px at its edge."""
+    tx, ty, growth, turn = step / np.array([1, 1, SIDE / 2, SIDE / 2])
+    linear = np.array([[1 + growth, -turn], [turn, 1 + growth]])
+    middle = np.full(2, (SIDE - 1) / 2)
+    return np.column_stack([linear, np.array([tx, ty]) + middle - linear @ middle])

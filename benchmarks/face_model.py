@@ -1,4 +1,4 @@
-"""Makes the model of faces that uncalibrated sessions rest on: stages/reconstruct/uncalibrated/face.npz.
+"""Makes the model of faces that marching and uncalibrated sessions rest on: stages/reconstruct/face/model.npz.
 
     python benchmarks/face_model.py [--subjects 400] [--first 20000] [--jobs 2]
 
@@ -20,7 +20,7 @@ from pipeline.geometry import estimate_similarity, mirror_map, warp_map
 from pipeline.parallel import map_sessions
 from pipeline.params import Simulate, section
 from pipeline.tables import write_atomic
-from stages.reconstruct.uncalibrated.face import COVERED, FILE, SIDE, landmarks
+from stages.reconstruct.face.model import COVERED, FILE, SIDE, landmarks
 from stages.simulate.photoface import five_landmarks
 from stages.simulate.render import photograph
 from stages.simulate.skin import REGIONS

@@ -34,8 +34,8 @@ from pipeline.maps import Maps
 from pipeline.parallel import map_sessions
 from pipeline.params import Reconstruct, Simulate, section
 from stages.ingest.yaleb import light_of
+from stages.reconstruct.face.model import face_model, landmarks
 from stages.reconstruct.session import Photographs, reconstruct
-from stages.reconstruct.uncalibrated.face import face_model, landmarks
 from stages.simulate.photoface import five_landmarks
 from stages.simulate.render import photograph
 from stages.simulate.subject import draw_subject

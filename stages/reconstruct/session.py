@@ -256,8 +256,7 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     fired = level >= max(UNLIT * float(np.median(level)), 1e-6)
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
-<<<<<<< HEAD
-    notes += [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
+    notes = [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
     frames, clipped = given.frames, given.clipped
     if not fired.all():
         frames, clipped = frames[fired], None if clipped is None else clipped[fired]
@@ -266,15 +265,8 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     strengths = given.strengths[fired]
     return replace(
         given,
-        frames=frames, lights=lights, strengths=strengths, ambient=ambient, positions=positions, clipped=clipped,
+        frames=frames, lights=lights, strengths=strengths, positions=positions, clipped=clipped,
     ), notes  # fmt: skip
-=======
-    notes = [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
-    frames = given.frames if fired.all() else given.frames[fired]
-    lights = None if given.lights is None else given.lights[fired]
-    positions = None if given.positions is None else given.positions[fired]
-    return replace(given, frames=frames, lights=lights, strengths=given.strengths[fired], positions=positions), notes
->>>>>>> 69659d68f2a7c00d9abb99035fbec565c73ee86b
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -18,7 +18,7 @@ from stages.reconstruct.fitting import SOME, Fit, Task
 from stages.reconstruct.shadows import FAR, RELIEF, extent
 from stages.reconstruct.solvers import Method
 from stages.reconstruct.solvers.linear import rows_of
-from stages.reconstruct.solvers.marching import LEAST_SAY, SHAPE, TONE
+from stages.reconstruct.solvers.marching import LEAST_SAY, SHAPE, TONE, likeness
 
 STRIP = 1 << 24  # samples that are worked on at a time: a solver holds about 20 numbers for each
 
@@ -141,4 +141,6 @@ def _surroundings(task: Task, found: Found) -> Around:
     say = found.confidence + LEAST_SAY
     smooth = smoothed(found.normal, say, at, mask.shape, SHAPE * size)
     tone = smoothed(found.albedo[None], say, at, mask.shape, TONE * size)[0].clamp(min=1e-6)
-    return Around(lit, smooth / (torch.linalg.vector_norm(smooth, dim=0) + 1e-9), tone)
+    known = likeness(found.normal.cpu().numpy(), found.confidence.cpu().numpy(), mask)
+    face, likely = (torch.from_numpy(one).to(tone) for one in known)
+    return Around(lit, smooth / (torch.linalg.vector_norm(smooth, dim=0) + 1e-9), tone, face, likely)

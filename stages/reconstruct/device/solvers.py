@@ -15,6 +15,7 @@ from stages.reconstruct.solvers.linear import FLOOR, MISFIT, STEEPEST
 from stages.reconstruct.solvers.marching import (
     AGREED,
     DARK,
+    FACE,
     FLARE,
     GLINT,
     GRAZING,
@@ -22,6 +23,7 @@ from stages.reconstruct.solvers.marching import (
     MOST,
     REST,
     TRACE,
+    UNLIKE,
 )
 from stages.reconstruct.solvers.thresholding import DARK as SHADOW
 from stages.reconstruct.solvers.thresholding import FURTHER, HIGH, LOW, SCALES
@@ -96,16 +98,18 @@ def thresholding(pixels: Pixels, *, shadow: float) -> Solved:
 
 
 class Around(NamedTuple):
-    """As :class:`stages.reconstruct.solvers.Surroundings`: lit (k, P), normal (3, P) unit, tone (P,)."""
+    """As :class:`stages.reconstruct.solvers.Surroundings`: lit (k, P), normal, face (3, P) unit, tone, likely (P,)."""
 
     lit: Tensor
     normal: Tensor
     tone: Tensor
+    face: Tensor
+    likely: Tensor
 
 
 def marching(pixels: Pixels, first: Solved, around: Around) -> Solved:
     """Twin of :func:`stages.reconstruct.solvers.marching.solve_marching`."""
-    samples, rows, (seen, normal, level) = pixels.samples, pixels.rows, around
+    samples, rows, (seen, normal, level, model, likely) = pixels.samples, pixels.rows, around
     white = torch.maximum(shading(rows, normal), GRAZING * pixels.strengths[:, None])
     asked = samples / (white * level)
     lit = seen * (TRACE + (1 - TRACE) * step(asked, *DARK))
@@ -113,11 +117,14 @@ def marching(pixels: Pixels, first: Solved, around: Around) -> Solved:
     plain = torch.minimum(samples.clamp(min=0), MOST * level * white) + FLOOR
     plain = plain.masked_fill(first.weights <= 0, 0)
     lost, power = _sums(first.weights, first.residual, samples)
-    doubt = lost / (lost + AGREED**2 * power + 1e-12)
+    doubt, unlike = (lost / (lost + share**2 * power + 1e-12) for share in (AGREED, UNLIKE))
     weights = plain * (1 - doubt * (1 - lit.clamp(min=TRACE) * fair))
     whole = plain.sum(0) + FLOOR
-    hold = HOLD / max(len(samples) - 3, 1) * whole * doubt * (REST - weights.sum(0) / whole).clamp(0, 1)
-    scaled = _held(_equations(samples, rows, weights), level * normal, hold)
+    spare = whole / max(len(samples) - 3, 1)
+    hold = HOLD * spare * doubt * (REST - weights.sum(0) / whole).clamp(0, 1)
+    face = FACE * spare * unlike * likely
+    target = level * (hold * normal + face * model) / (hold + face + 1e-12)
+    scaled = _held(_equations(samples, rows, weights), target, hold + face)
     residual = samples - shading(rows, scaled)
     return Solved(scaled, residual, weights, first.shadowed, lit, _confidence(pixels, residual, weights, lit * fair))
 

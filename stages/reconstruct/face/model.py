@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.geometry import arcface_template
 
 SIDE = 48
-FILE = Path(__file__).with_name("face.npz")
+FILE = Path(__file__).with_name("model.npz")
 COVERED = 0.7  # of the subjects show skin at a pixel that the model has
 
 

@@ -1,4 +1,4 @@
-"""What a face should look like where the flashes tell little: the model of faces, laid on the normals that they do tell.
+"""What a face should look like where the flashes tell little: the model of faces, laid on normals.
 
 A matched filter finds the place: fine detail of the normals, correlated with that of the mean face over a range of
 sizes. Gauss-Newton then moves, turns and sizes the model and chooses its shape c, robustly,
@@ -23,8 +23,8 @@ SMALL = 32  # px, the grid of the search
 BAND = (0.7, 4.0)  # px of it, the Gaussians whose difference is looked at
 SPANS = np.geomspace(0.25, 2.2, 16)  # widths of the model looked for, in parts of the map's smaller side
 QUIET = 1.0  # of the map's mean energy, added to that of each place: flat places say little
-TRIED = 3  # places that are fitted, until one is `GOOD`
-GOOD, BAD = 0.1, 0.2  # misfit of a face, and of what is none
+TRIED = 5  # places that are fitted, until one is `GOOD`
+GOOD, BAD = 0.18, 0.3  # misfit of a face, and of what is none
 SPREAD = 0.2  # of a face's normals about the model's
 ALIKE = 4.0  # neighbouring pixels that say the same
 PULL = 1.0  # weight of "the place stays", in equations of unit variance, px
@@ -35,7 +35,9 @@ SEEN = 0.2  # mean confidence on the model's pixels, below which there is nothin
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A face in normals: similarity (2, 3) to the model's grid, shape c (K,), weighted mean of |n - model|^2."""
+    """A face in normals: similarity (2, 3) to the model's grid, shape c (K,), and the share of the normals' variance
+    that the model leaves over.
+    """
 
     matrix: np.ndarray
     shape: np.ndarray
@@ -103,7 +105,7 @@ def _band(image: np.ndarray, scale: float = 1.0) -> np.ndarray:
 def _best(normal: np.ndarray, kernel: np.ndarray, weight: np.ndarray) -> tuple[float, tuple[int, int]]:
     """The best correlation at one size, and the shift (x, y) to the grid of the search."""
     half = SMALL // 2
-    detail = cv2.copyMakeBorder(_band(normal), *[half] * 4, cv2.BORDER_CONSTANT)
+    detail = np.pad(_band(normal), ((half, half), (half, half), (0, 0)))
 
     def correlated(image: np.ndarray, with_: np.ndarray) -> np.ndarray:
         return cv2.filter2D(np.ascontiguousarray(image), cv2.CV_32F, with_, borderType=cv2.BORDER_CONSTANT)
@@ -127,7 +129,8 @@ def fit(normal: np.ndarray, say: np.ndarray, matrix: np.ndarray, model: FaceMode
         laid = turn_normals(warp_map("frame", trusted, matrix, SIDE) / (sure[..., None] + 1e-6), matrix)
         residual = laid[where] - model.normal[where] - parts @ shape  # (P, 3)
         off = (residual**2).sum(axis=1)
-        misfit = float(np.average(np.minimum(off, 1), weights=sure[where]))
+        spread = ((laid[where] - np.average(laid[where], axis=0, weights=sure[where])) ** 2).sum(axis=1)
+        misfit = float((sure[where] * np.minimum(off, 1)).sum() / ((sure[where] * spread).sum() + 1e-6))
         weight = sure[where] / (1 + off / (4 * SPREAD**2)) ** 2
         jacobian = np.concatenate([-_moving(laid, where), parts], axis=2)
         step = _step(residual, jacobian, weight / (ALIKE * SPREAD**2), shape)

@@ -7,12 +7,13 @@ and albedo are averaged over a few pixels, the more of each the more confident i
 asks for an albedo ``q_i = x_i / (s_i l_i . n)``; one far below the albedo around is in shadow, one far above a flare.
 Then each pixel is solved again,
 
-    sum_i w_i v_i (x_i - s_i l_i . b)^2 + h |b - rho n|^2,
+    sum_i w_i v_i (x_i - s_i l_i . b)^2 + h |b - rho n|^2 + f |b - rho m|^2,
 
 with v the visibility (1 wherever Lambert's law leaves no residual to explain) and the hold h the stronger the more of
 the pixel's light was set aside, so that a pixel that one flash alone reaches takes the shape of its surroundings, and
 the weaker the more flashes there are. The weight w of a sample is its intensity, but no more than a pixel of the albedo
-around would have: a glint in a dark eye would outweigh all else.
+around would have: a glint in a dark eye would outweigh all else. Where the session shows a face, m is what a model of
+faces expects there (`stages.reconstruct.face.prior`) and f the stronger the more Lambert's law leaves over.
 
 References: R. J. Woodham 1980, doi:10.1117/12.7972479 (the equations).
 """
@@ -24,6 +25,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from stages.reconstruct.face.prior import expected
 from stages.reconstruct.integration import integrate
 from stages.reconstruct.shadows import extent, raised, visible
 from stages.reconstruct.solvers.linear import (
@@ -44,20 +46,28 @@ HOLD, REST = 0.3, 1.2  # of the equations: weight of the surroundings; less REST
 TRACE = 0.02  # what a sample in shadow still weighs
 GLINT = 0.001  # what a flare still weighs
 AGREED = 0.01  # relative residual at which half of a doubt is left
+FACE, UNLIKE = 0.25, 0.1  # of the equations: weight of the model of faces; half of it at this relative residual
 GRAZING = 0.1  # least cosine that an albedo is asked at
 
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What pixels must know of others: lit (k, P) by the depth in [0, 1], normal (3, P) unit and tone (P,) smoothed."""
+    """What pixels must know of others: lit (k, P) by the depth in [0, 1], normal (3, P) unit and tone (P,) smoothed.
+
+    Of a face also what the model of faces expects, (3, P) unit, and how far it has a say, (P,) in [0, 1]; else both 0.
+    """
 
     lit: np.ndarray
     normal: np.ndarray
     tone: np.ndarray
+    face: np.ndarray
+    likely: np.ndarray
 
     def part(self, here: slice) -> Surroundings:
         """Those of some of the pixels."""
-        return Surroundings(self.lit[:, here], self.normal[:, here], self.tone[here])
+        return Surroundings(
+            self.lit[:, here], self.normal[:, here], self.tone[here], self.face[:, here], self.likely[here]
+        )
 
 
 def surroundings(
@@ -70,7 +80,7 @@ def surroundings(
     normal = smoothed(unit, say, mask, SHAPE * size)
     normal /= np.linalg.norm(normal, axis=0) + 1e-9
     tone = np.maximum(smoothed(albedo[None], say, mask, TONE * size)[0], np.float32(1e-6))
-    return Surroundings(lit, normal, tone)
+    return Surroundings(lit, normal, tone, *likeness(unit, confidence, mask))
 
 
 def solve_marching(
@@ -88,11 +98,14 @@ def solve_marching(
     fair = 1 - (1 - GLINT) * step(asked, *FLARE)
     plain = np.minimum(np.maximum(samples, 0), MOST * level * white) + np.float32(FLOOR)
     plain[first.weights <= 0] = 0
-    doubt = doubted(first, samples)
+    doubt, unlike = doubted(first, samples)
     weights = (plain * (1 - doubt * (1 - np.maximum(lit, TRACE) * fair))).astype(np.float32)
     whole = plain.sum(axis=0) + np.float32(FLOOR)
-    hold = HOLD / max(len(lights) - 3, 1) * whole * doubt * np.clip(REST - weights.sum(axis=0) / whole, 0, 1)
-    scaled = held_least_squares(samples, rows, weights, level * normal, hold)
+    spare = whole / max(len(lights) - 3, 1)
+    hold = HOLD * spare * doubt * np.clip(REST - weights.sum(axis=0) / whole, 0, 1)
+    face = FACE * spare * unlike * around.likely
+    target = level * (hold * normal + face * around.face) / (hold + face + np.float32(1e-12))
+    scaled = held_least_squares(samples, rows, weights, target, hold + face)
     residual = samples - shading(rows, scaled)
     confidence = confidence_of(samples, residual, weights, lit * fair, first.saturated)
     return replace(
@@ -102,12 +115,22 @@ def solve_marching(
     )  # fmt: skip
 
 
-def doubted(first: Solution, samples: np.ndarray) -> np.ndarray:
-    """(P,) in [0, 1]: 0 where Lambert's law explains a pixel as it stands, 1 where it leaves more than `AGREED`."""
+def doubted(first: Solution, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) each in [0, 1]: 0 where Lambert's law explains a pixel, 1/2 where it leaves `AGREED`, and `UNLIKE`."""
     lost = np.einsum("kp,kp,kp->p", first.weights, first.residual, first.residual)
     power = np.einsum("kp,kp,kp->p", first.weights, samples, samples)
-    share: np.ndarray = lost / (lost + AGREED**2 * power + 1e-12)
-    return share
+    doubt, unlike = (lost / (lost + level**2 * power + 1e-12) for level in (AGREED, UNLIKE))
+    return doubt, unlike
+
+
+def likeness(unit: np.ndarray, confidence: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the model of faces expects (3, P) of unit normals (3, P) of confidence (P,); how far it has a say (P,)."""
+    normal, say = np.zeros((*mask.shape, 3), np.float32), np.zeros(mask.shape, np.float32)
+    normal[mask], say[mask] = unit.T, confidence
+    found = expected(normal, say)
+    if found is None:
+        return np.zeros_like(unit), np.zeros_like(confidence)
+    return np.ascontiguousarray(found[0][mask].T), found[1][mask]
 
 
 def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float) -> np.ndarray:

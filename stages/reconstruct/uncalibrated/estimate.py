@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import Rejected
 from pipeline.geometry import invert, turn_normals
 from pipeline.lights import condition
-from stages.reconstruct.uncalibrated.face import FaceModel, face_model
+from stages.reconstruct.face.model import FaceModel, face_model
 from stages.reconstruct.uncalibrated.factorise import scaled_normals
 from stages.reconstruct.uncalibrated.find import find
 from stages.reconstruct.uncalibrated.fit import Fit, fit

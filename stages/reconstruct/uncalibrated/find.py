@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from pipeline.geometry import compose, resizing, similarity
-from stages.reconstruct.uncalibrated.face import SIDE, FaceModel
+from stages.reconstruct.face.model import SIDE, FaceModel
 
 SMALL = 32  # px, the grid of the search
 BAND = (0.7, 4.0)  # px of it, the Gaussians whose difference is looked at

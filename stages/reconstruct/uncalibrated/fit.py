@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from pipeline.geometry import compose, invert, resizing, scale_of, warp_map
-from stages.reconstruct.uncalibrated.face import SIDE, FaceModel
+from stages.reconstruct.face.model import SIDE, FaceModel
 from stages.reconstruct.uncalibrated.factorise import factorise
 
 SHADE = 0.15  # of a flash on white: what a face differs from the model by, and Lambert's law leaves

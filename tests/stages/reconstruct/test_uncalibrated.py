@@ -14,11 +14,11 @@ from pipeline.errors import Rejected
 from pipeline.geometry import invert, resizing, similarity, warp_map
 from pipeline.params import Reconstruct
 from stages.ingest.photoface import read_session
+from stages.reconstruct.face.model import SIDE, face_model, landmarks
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.session import Photographs, _small, reconstruct
 from stages.reconstruct.stack import Stack
 from stages.reconstruct.uncalibrated import NOTE, estimate_lights
-from stages.reconstruct.uncalibrated.face import SIDE, face_model, landmarks
 from stages.reconstruct.uncalibrated.factorise import factorise, scaled_normals
 from stages.reconstruct.uncalibrated.find import find
 from stages.reconstruct.uncalibrated.integrable import curl, differences, integrable, leaving
@@ -238,7 +238,7 @@ def test_what_cannot_be_is_refused(shot: Photographs, rng):
 
 
 def test_the_model_is_symmetric_and_small():
-    from stages.reconstruct.uncalibrated.face import FILE
+    from stages.reconstruct.face.model import FILE
 
     model = face_model()
     assert FILE.stat().st_size < 200_000

@@ -8,7 +8,8 @@ import numpy as np
 
 FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
 STEEPEST = 0.02  # least n_z that a pixel can be seen with
-CACHED = 1 << 12  # pixels that are worked on at a time
+SMALL = 1_000_000  # multiplications up to which OpenBLAS takes a product without packing its operands first
+LINE = 16  # float32 in a line of cache
 MISFIT = 0.1  # of a pixel's brightness: a residual of so much halves its confidence
 
 
@@ -88,14 +89,16 @@ def least_squares(samples: np.ndarray, lights: np.ndarray, strengths: np.ndarray
     samples : (k, P) float32. lights : (k, 3) unit. strengths : (k,) > 0.
     """
     inverse = np.linalg.pinv(rows_of(lights, strengths).astype(float)).astype(np.float32)
-    count = samples.shape[1]
+    count, small = samples.shape[1], max(1, SMALL // inverse.size)
     normal, albedo = np.empty((3, count), np.float32), np.empty(count, np.float32)
-    scaled, spare = np.empty((3, CACHED), np.float32), np.empty(CACHED, np.float32)
-    for first in range(0, count, CACHED):
-        here = slice(first, min(first + CACHED, count))
-        part = scaled[:, : here.stop - first]
-        np.matmul(inverse, samples[:, here], out=part)
-        _split(part, normal[:, here], albedo[here], spare[: here.stop - first])
+    spare = np.empty(min(2 * small, count), np.float32)
+    for first in range(0, count, 2 * small):
+        here = slice(first, min(first + 2 * small, count))
+        given, scaled = samples[:, here], normal[:, here]
+        np.maximum.reduce(given[:, ::LINE], axis=1)  # fetches them; the product takes k rows at once, which is slow
+        for at in range(0, here.stop - first, small):
+            np.matmul(inverse, given[:, at : at + small], out=scaled[:, at : at + small])
+        _split(scaled, scaled, albedo[here], spare[: here.stop - first])
     return normal, albedo
 
 
@@ -153,14 +156,15 @@ def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _split(scaled: np.ndarray, normal: np.ndarray, albedo: np.ndarray, spare: np.ndarray) -> None:
-    """The same, into ``normal`` (3, n) and ``albedo`` (n,)."""
+    """The same, into ``normal`` (3, n), which may be ``scaled``, and ``albedo`` (n,)."""
     np.multiply(scaled[0], scaled[0], out=albedo)
     for axis in scaled[1:]:
         albedo += np.multiply(axis, axis, out=spare)
     np.sqrt(albedo, out=albedo)
-    np.maximum(albedo, 1e-6, out=spare)
-    np.multiply(scaled, np.divide(1, spare, out=spare), out=normal)
-    if albedo.min() <= 1e-6:
+    dark = np.minimum.reduce(albedo, initial=1) <= 1e-6
+    np.divide(1, np.maximum(albedo, 1e-6, out=spare) if dark else albedo, out=spare)
+    np.multiply(scaled, spare, out=normal)
+    if dark:
         normal[:, albedo <= 1e-6] = [[0], [0], [1]]
     if normal[2].min() < STEEPEST:
         away = np.flatnonzero(normal[2] < STEEPEST)

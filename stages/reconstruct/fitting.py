@@ -47,9 +47,10 @@ class Fit:
         self.power += float(np.vdot(weighted, samples))
         np.multiply(solution.weights, solution.residual, out=weighted)
         self.lost += float(np.vdot(weighted, solution.residual))
-        self.shadowed += share * float(solution.shadowed.mean())
-        self.saturated += share * float(solution.saturated.mean())
-        self.measured += share * float(((~solution.saturated).sum(axis=0) >= 3).mean())
+        clipped = np.count_nonzero(solution.saturated)
+        self.shadowed += share * (np.count_nonzero(solution.shadowed) / samples.size)
+        self.saturated += share * (clipped / samples.size)
+        self.measured += share * (float(((~solution.saturated).sum(axis=0) >= 3).mean()) if clipped else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,8 @@ class Task:
         for i in range(len(self.stack)):
             flash, taken = self.stack.pair(i, rows)
             np.take(flash, at, out=samples[i], mode="clip")
-            np.greater_equal(taken.ravel()[at], self.settings.saturation, out=saturated[i])
+            here = samples[i] if taken is flash else np.take(taken, at)
+            np.greater_equal(here, self.settings.saturation, out=saturated[i])
         return samples, saturated
 
 

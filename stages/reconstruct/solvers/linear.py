@@ -10,6 +10,7 @@ FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit i
 STEEPEST = 0.02  # least n_z that a pixel can be seen with
 SMALL = 1_000_000  # multiplications up to which OpenBLAS takes a product without packing its operands first
 LINE = 16  # float32 in a line of cache
+PAIRS = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])  # of axes: xx, xy, xz, yy, yz, zz
 MISFIT = 0.1  # of a pixel's brightness: a residual of so much halves its confidence
 
 
@@ -123,15 +124,12 @@ def held_least_squares(
 
 def _equations(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each pixel's symmetric matrix (6, P): xx, xy, xz, yy, yz, zz, and right side (3, P)."""
-    x, y, z = np.moveaxis(rows, 1, 0).astype(np.float32)
-    pairs = ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))
-    if rows.ndim == 2:
-        return np.stack([one * other for one, other in pairs]) @ weights, rows.T.astype(np.float32) @ (
-            weights * samples
-        )
+    axes = rows.swapaxes(0, 1).astype(np.float32, copy=False)
     weighted = weights * samples
-    matrix = np.stack([np.einsum("kp,kp,kp->p", weights, one, other) for one, other in pairs])
-    return matrix, np.stack([np.einsum("kp,kp->p", axis, weighted) for axis in (x, y, z)])
+    if rows.ndim == 2:
+        return (axes[PAIRS[0]] * axes[PAIRS[1]]) @ weights, axes @ weighted
+    matrix = np.stack([np.einsum("kp,kp,kp->p", weights, axes[i], axes[j]) for i, j in zip(*PAIRS, strict=True)])
+    return matrix, np.stack([np.einsum("kp,kp->p", axis, weighted) for axis in axes])
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -140,8 +138,15 @@ def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     minors = (d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b)
     determinant = a * minors[0] + b * minors[1] + c * minors[2]
     m0, m1, m2, m3, m4, m5 = minors
-    top = np.stack([m0 * u + m1 * v + m2 * w, m1 * u + m3 * v + m4 * w, m2 * u + m4 * v + m5 * w])
-    return np.divide(top, determinant, out=np.zeros_like(top), where=determinant > 0)
+    solved = np.empty_like(right)
+    for out, (p, q, r) in zip(solved, ((m0, m1, m2), (m1, m3, m4), (m2, m4, m5)), strict=True):
+        np.multiply(p, u, out=out)
+        out += q * v
+        out += r * w
+    if determinant.min(initial=1) > 0:  # nearly always, and faster than a choice
+        solved /= determinant
+        return solved
+    return np.divide(solved, determinant, out=np.zeros_like(solved), where=determinant > 0)
 
 
 def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

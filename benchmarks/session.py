@@ -3,8 +3,9 @@
     python benchmarks/session.py [--lights 20] [--side 2000] [--rounds 3]
 
 The frames are a face-like surface in closed form, rendered at a quarter of the size, enlarged, with noise of one grey
-level, as PNG of 8 bits. Reading and decoding is OpenCV's alone. CPU seconds on one thread, each part in turn, the least
-of several rounds; the parts are timed on their own, and their sum is not the whole.
+level, as PNG of 8 bits. Reading and decoding is OpenCV's alone. CPU seconds of a process as sessions are worked on in
+(one thread, freed memory kept), each part in turn, the least of several rounds; the parts are timed on their own, and
+their sum is not the whole.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.lights import from_angles
 from pipeline.maps import write_maps
+from pipeline.parallel import map_sessions
 from pipeline.params import Reconstruct
 from stages.reconstruct.fitting import Task, fitted
 from stages.reconstruct.integration import integrate
+from stages.reconstruct.masking import foreground
 from stages.reconstruct.reading import read_photographs
 from stages.reconstruct.registration import register
 from stages.reconstruct.session import reconstruct
@@ -46,14 +48,8 @@ def rendered(folder: Path, count: int, side: int) -> tuple[list[Path], np.ndarra
     return paths, lights
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lights", type=int, default=20)
-    parser.add_argument("--side", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    threadpool_limits(1)
-    cv2.setNumThreads(1)
+def least_seconds(options: argparse.Namespace) -> tuple[dict[str, float], float]:
+    """The least CPU seconds of each part, and the share of the picture that is face."""
     with tempfile.TemporaryDirectory() as scratch:
         paths, lights = rendered(Path(scratch), options.lights, options.side)
         strengths, out, settings = np.ones(options.lights), Path(scratch) / "session.exr", Reconstruct()
@@ -68,6 +64,7 @@ def main() -> None:
             ),
             "  read": lambda: read_photographs(paths, lights, strengths),
             "  register": lambda: register((stack.flash(i) for i in range(len(stack))), lights, largest=100),
+            "  mask": lambda: foreground(stack.brightest()[None], level=settings.mask_level),
             f"  solve ({method})": lambda: fitted(task, method),
             "  integrate": lambda: integrate(maps.normal, maps.mask, floor=settings.slope_floor),
             "  write": lambda: write_maps(out, maps),
@@ -78,9 +75,18 @@ def main() -> None:
                 start = time.process_time()
                 part()
                 taken[name].append(time.process_time() - start)
-    least = {name: min(seconds) for name, seconds in taken.items()}
+    return {name: min(seconds) for name, seconds in taken.items()}, float(maps.mask.mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lights", type=int, default=20)
+    parser.add_argument("--side", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    [(least, share)] = map_sessions(least_seconds, [options], jobs=1, label="session")
     size = f"{options.lights} frames of {options.side} x {options.side}"
-    print(f"{size}, {maps.mask.mean():.0%} of them face; CPU seconds")
+    print(f"{size}, {share:.0%} of them face; CPU seconds")
     for name, seconds in least.items():
         print(f"{name:24s} {seconds:6.2f}  {seconds / least['reading and decoding']:5.2f}")
 

@@ -47,9 +47,10 @@ class Fit:
         self.power += float(np.vdot(weighted, samples))
         np.multiply(solution.weights, solution.residual, out=weighted)
         self.lost += float(np.vdot(weighted, solution.residual))
-        self.shadowed += share * float(solution.shadowed.mean())
-        self.saturated += share * float(solution.saturated.mean())
-        self.measured += share * float(((~solution.saturated).sum(axis=0) >= 3).mean())
+        clipped = np.count_nonzero(solution.saturated)
+        self.shadowed += share * (np.count_nonzero(solution.shadowed) / samples.size)
+        self.saturated += share * (clipped / samples.size)
+        self.measured += share * (float(((~solution.saturated).sum(axis=0) >= 3).mean()) if clipped else 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -217,12 +217,7 @@ def _small(stack: Stack, saturation: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _found(stack: Stack, level: float) -> np.ndarray:
     """The mask (H, W) of what stands out from the dark in the brightest of all frames."""
-    brightest = np.empty(stack.shape, np.float32)
-    for rows in stack.strips():
-        brightest[rows] = stack.flash(0, rows)
-        for i in range(1, len(stack)):
-            np.maximum(brightest[rows], stack.flash(i, rows), out=brightest[rows])
-    return foreground(brightest[None], level=level)
+    return foreground(stack.brightest()[None], level=level)
 
 
 def _residuals(

@@ -48,6 +48,17 @@ class Stack:
             return self._still(at, rows, self.ambient)
         return np.maximum(self._moved(at, rows, self.ambient), 0)
 
+    def brightest(self) -> np.ndarray:
+        """(H, W) float32: of each pixel the brightest of the flashes, moved."""
+        if self.ambient is None and not self.shifts.any():
+            return linear(np.maximum.reduce(self.frames))
+        brightest = np.empty(self.shape, np.float32)
+        for rows in self.strips():
+            brightest[rows] = self.flash(0, rows)
+            for i in range(1, len(self)):
+                np.maximum(brightest[rows], self.flash(i, rows), out=brightest[rows])
+        return brightest
+
     def pair(self, at: int, rows: slice, saturation: float) -> tuple[np.ndarray, np.ndarray]:
         """The same, and (n, W) bool where the frame as it was taken, moved, is saturated or a colour of it clipped."""
         flash = taken = self.flash(at, rows)

@@ -84,9 +84,9 @@ def face_in(normal: np.ndarray, say: np.ndarray, model: FaceModel) -> Found | No
 
 def places(normal: np.ndarray, say: np.ndarray, model: FaceModel) -> list[np.ndarray]:
     """Similarities (2, 3) to the model's grid, the best of each of a range of sizes, best first."""
-    weight = np.where(model.where, model.weight, 0).astype(np.float32)
+    known = np.where(model.where, model.weight, 0).astype(np.float32)
     detail = _band(model.normal.astype(np.float32), SIDE / SMALL)
-    kernel, weight = (cv2.resize(one, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for one in (detail, weight))
+    kernel, weight = (cv2.resize(one, (SMALL, SMALL), interpolation=cv2.INTER_AREA) for one in (detail, known))
     trusted = normal * say[..., None]
     found = []
     for span in SPANS:

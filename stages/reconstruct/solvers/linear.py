@@ -8,7 +8,9 @@ import numpy as np
 
 FLOOR = 3 / 255  # added to every weight: three grey levels, below which 8-bit intensity says nothing about reliability
 STEEPEST = 0.02  # least n_z that a pixel can be seen with
-CACHED = 1 << 12  # pixels that are worked on at a time
+SMALL = 1_000_000  # multiplications up to which OpenBLAS takes a product without packing its operands first
+LINE = 16  # float32 in a line of cache
+PAIRS = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2])  # of axes: xx, xy, xz, yy, yz, zz
 MISFIT = 0.1  # of a pixel's brightness: a residual of so much halves its confidence
 
 
@@ -88,14 +90,16 @@ def least_squares(samples: np.ndarray, lights: np.ndarray, strengths: np.ndarray
     samples : (k, P) float32. lights : (k, 3) unit. strengths : (k,) > 0.
     """
     inverse = np.linalg.pinv(rows_of(lights, strengths).astype(float)).astype(np.float32)
-    count = samples.shape[1]
+    count, small = samples.shape[1], max(1, SMALL // inverse.size)
     normal, albedo = np.empty((3, count), np.float32), np.empty(count, np.float32)
-    scaled, spare = np.empty((3, CACHED), np.float32), np.empty(CACHED, np.float32)
-    for first in range(0, count, CACHED):
-        here = slice(first, min(first + CACHED, count))
-        part = scaled[:, : here.stop - first]
-        np.matmul(inverse, samples[:, here], out=part)
-        _split(part, normal[:, here], albedo[here], spare[: here.stop - first])
+    spare = np.empty(min(2 * small, count), np.float32)
+    for first in range(0, count, 2 * small):
+        here = slice(first, min(first + 2 * small, count))
+        given, scaled = samples[:, here], normal[:, here]
+        np.maximum.reduce(given[:, ::LINE], axis=1)  # fetches them; the product takes k rows at once, which is slow
+        for at in range(0, here.stop - first, small):
+            np.matmul(inverse, given[:, at : at + small], out=scaled[:, at : at + small])
+        _split(scaled, scaled, albedo[here], spare[: here.stop - first])
     return normal, albedo
 
 
@@ -120,15 +124,12 @@ def held_least_squares(
 
 def _equations(samples: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each pixel's symmetric matrix (6, P): xx, xy, xz, yy, yz, zz, and right side (3, P)."""
-    x, y, z = np.moveaxis(rows, 1, 0).astype(np.float32)
-    pairs = ((x, x), (x, y), (x, z), (y, y), (y, z), (z, z))
-    if rows.ndim == 2:
-        return np.stack([one * other for one, other in pairs]) @ weights, rows.T.astype(np.float32) @ (
-            weights * samples
-        )
+    axes = rows.swapaxes(0, 1).astype(np.float32, copy=False)
     weighted = weights * samples
-    matrix = np.stack([np.einsum("kp,kp,kp->p", weights, one, other) for one, other in pairs])
-    return matrix, np.stack([np.einsum("kp,kp->p", axis, weighted) for axis in (x, y, z)])
+    if rows.ndim == 2:
+        return (axes[PAIRS[0]] * axes[PAIRS[1]]) @ weights, axes @ weighted
+    matrix = np.stack([np.einsum("kp,kp,kp->p", weights, axes[i], axes[j]) for i, j in zip(*PAIRS, strict=True)])
+    return matrix, np.stack([np.einsum("kp,kp->p", axis, weighted) for axis in axes])
 
 
 def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -137,8 +138,15 @@ def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     minors = (d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b)
     determinant = a * minors[0] + b * minors[1] + c * minors[2]
     m0, m1, m2, m3, m4, m5 = minors
-    top = np.stack([m0 * u + m1 * v + m2 * w, m1 * u + m3 * v + m4 * w, m2 * u + m4 * v + m5 * w])
-    return np.divide(top, determinant, out=np.zeros_like(top), where=determinant > 0)
+    solved = np.empty_like(right)
+    for out, (p, q, r) in zip(solved, ((m0, m1, m2), (m1, m3, m4), (m2, m4, m5)), strict=True):
+        np.multiply(p, u, out=out)
+        out += q * v
+        out += r * w
+    if determinant.min(initial=1) > 0:  # nearly always, and faster than a choice
+        solved /= determinant
+        return solved
+    return np.divide(solved, determinant, out=np.zeros_like(solved), where=determinant > 0)
 
 
 def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,14 +161,15 @@ def split(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _split(scaled: np.ndarray, normal: np.ndarray, albedo: np.ndarray, spare: np.ndarray) -> None:
-    """The same, into ``normal`` (3, n) and ``albedo`` (n,)."""
+    """The same, into ``normal`` (3, n), which may be ``scaled``, and ``albedo`` (n,)."""
     np.multiply(scaled[0], scaled[0], out=albedo)
     for axis in scaled[1:]:
         albedo += np.multiply(axis, axis, out=spare)
     np.sqrt(albedo, out=albedo)
-    np.maximum(albedo, 1e-6, out=spare)
-    np.multiply(scaled, np.divide(1, spare, out=spare), out=normal)
-    if albedo.min() <= 1e-6:
+    dark = np.minimum.reduce(albedo, initial=1) <= 1e-6
+    np.divide(1, np.maximum(albedo, 1e-6, out=spare) if dark else albedo, out=spare)
+    np.multiply(scaled, spare, out=normal)
+    if dark:
         normal[:, albedo <= 1e-6] = [[0], [0], [1]]
     if normal[2].min() < STEEPEST:
         away = np.flatnonzero(normal[2] < STEEPEST)

@@ -98,9 +98,19 @@ def test_too_many_residuals_are_left_out_and_said(monkeypatch, scene):
     assert "goes by the maps alone" in quality.notes
 
 
-def test_plain_least_squares_is_numpys(rng):
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+@pytest.mark.parametrize("ambient", [None, 0.1])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_the_brightest_is_that_of_the_flashes(rng, kind, ambient, shift):
+    frames = (rng.random((4, 40, 30)) * (255 if kind == np.uint8 else 1)).astype(kind)
+    stack = Stack(frames, None if ambient is None else np.full((40, 30), ambient, np.float32))
+    stack.shifts[2] = shift
+    assert np.array_equal(stack.brightest(), np.max([stack.flash(i) for i in range(4)], axis=0))
+
+
+def test_plain_least_squares_is_numpys(rng):  # in several blocks, the last of them not whole
     lights, strengths = ring(35, 7), rng.uniform(0.5, 2, 7)
-    samples = rng.normal(0.4, 0.4, (7, 20000)).astype(np.float32)
+    samples = rng.normal(0.4, 0.4, (7, 150_000)).astype(np.float32)
     samples[:, :5] = 0
     normal, albedo = least_squares(samples, lights, strengths)
     expected = np.linalg.lstsq(lights * strengths[:, None], samples.astype(float), rcond=None)[0]

@@ -41,7 +41,8 @@ def key_of(*parts: Any) -> str:
 
 
 def source(*names: str) -> list[Path]:
-    """Source files of modules and of whole packages by their dotted names, for `key_of`; nothing is imported.
+    """Source files of modules and of whole packages, with the data in them, by their dotted names, for `key_of`;
+    nothing is imported.
 
     What one version of the code began, another must not go on with.
     """
@@ -52,11 +53,16 @@ def source(*names: str) -> list[Path]:
         if spec is None or spec.origin is None:
             raise ModuleNotFoundError(f"no source of {name}")
         place = Path(spec.origin).parent.joinpath(*inner)
-        found = sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
-        if not (found and found[0].is_file()):
+        found = _files(place) if place.is_dir() else [place.with_suffix(".py")]
+        if not any(path.suffix == ".py" and path.is_file() for path in found):
             raise ModuleNotFoundError(f"no source of {name}")
         files += found
     return files
+
+
+def _files(package: Path) -> list[Path]:
+    """All files of a package but what Python makes of them."""
+    return sorted(path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def stamps_of(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:

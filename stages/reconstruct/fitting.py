@@ -80,7 +80,12 @@ class Task:
 
 
 def fitted(task: Task, method: Method) -> Fit:
-    """Solve the pixels of a task. Those that `marching` must know of others are solved without them before."""
+    """Solve the pixels of a task.
+
+    What `marching` must know of others is known when all are solved by `weighted`. Their normals, albedo and confidence
+    are kept for it, not their residuals and weights, which take as much memory as the frames have floats: the rows at
+    hand are solved by `weighted` once more.
+    """
     if method != "marching":
         return _fitted(task, method, None)
     first = _fitted(task, "weighted", None)

@@ -1,6 +1,6 @@
 """`psface mesh`: a session's depth as a surface of triangles with its albedo as colour.
 
-A pixel is where its depth says, straight behind it, or along its ray where the depth is that of a pinhole. Two
+A pixel is where its depth says: straight behind it, or along its ray where the depth is that of a pinhole. Two
 triangles join each 2x2 pixels inside the mask; those as steep as a depth discontinuity are left out. Open3D then
 removes small pieces and vertices that nothing uses. x right, y up, z towards the camera.
 """

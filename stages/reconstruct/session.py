@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -252,6 +253,10 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")
     notes = [f"frame {i} is not lit by its flash and was left out" for i in np.flatnonzero(~fired)]
+    if twice := _twice(given.frames, np.flatnonzero(fired)):
+        if given.lights is None:
+            raise Rejected(f"{twice}, and lights are estimated from frames under different ones; give each frame once")
+        notes.append(f"{twice}: one of them may be the wrong file")
     frames, clipped = given.frames, given.clipped
     if not fired.all():
         frames, clipped = frames[fired], None if clipped is None else clipped[fired]
@@ -262,6 +267,16 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
         given,
         frames=frames, lights=lights, strengths=strengths, positions=positions, clipped=clipped,
     ), notes  # fmt: skip
+
+
+def _twice(frames: np.ndarray, which: np.ndarray) -> str:
+    """Words on the first of some frames that is another's picture to the last level, "" where none is."""
+    known: dict[int, int] = {}
+    for i in which:
+        first = known.setdefault(zlib.crc32(np.ascontiguousarray(frames[i])), i)
+        if first != i and np.array_equal(frames[first], frames[i]):
+            return f"frames {first} and {i} are the same picture"
+    return ""
 
 
 def _size(shape: tuple[int, ...]) -> str:

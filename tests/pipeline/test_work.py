@@ -284,6 +284,13 @@ def test_keys_follow_the_code(workspace: Path, monkeypatch: pytest.MonkeyPatch) 
     assert key_of(*source("made_up")) == before
     (package / "part.py").write_text("a = 2")
     assert key_of(*source("made_up")) != before
+    (package / "model.npz").write_bytes(b"one")  # what the code reads is part of it, what Python compiles is not
+    before = key_of(*source("made_up"))
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "part.pyc").write_bytes(b"")
+    assert key_of(*source("made_up")) == before
+    (package / "model.npz").write_bytes(b"two")
+    assert key_of(*source("made_up")) != before
     with pytest.raises(ModuleNotFoundError):
         source("made_up.nothing")
 

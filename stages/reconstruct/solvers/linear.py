@@ -26,7 +26,6 @@ class Solution:
     shadowed, saturated : (k, P) bool, as found, whether set aside or not.
     lit : (k, P) float32 in [0, 1], how far each sample was taken to be lit by its flash: 0 in shadow.
     confidence : (P,) float32 in [0, 1], :func:`confidence_of`.
-    method : which solver made it.
     """
 
     scaled: np.ndarray
@@ -36,7 +35,6 @@ class Solution:
     saturated: np.ndarray
     lit: np.ndarray
     confidence: np.ndarray
-    method: str
 
     @property
     def visibility(self) -> np.ndarray:

@@ -111,7 +111,7 @@ def solve_marching(
     return replace(
         first,
         scaled=scaled.astype(np.float32), residual=residual, weights=weights, lit=lit.astype(np.float32),
-        confidence=confidence, method="marching",
+        confidence=confidence,
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def solve_thresholding(
         left = given - shading(here, solved)
         confidence[part] = confidence_of(given, left, weight, reached, full)
         scaled[:, part], weights[:, part], residual[:, part], lit[:, part] = solved, weight, left, reached
-    return Solution(scaled, residual, weights, lit == 0, saturated, lit, confidence, "thresholding")
+    return Solution(scaled, residual, weights, lit == 0, saturated, lit, confidence)
 
 
 def _refined(

@@ -54,7 +54,7 @@ def solve_weighted(
     residual = samples - shading(rows, scaled)
     lit = (~shadowed).astype(np.float32)
     confidence = confidence_of(samples, residual, weights, lit, saturated)
-    return Solution(scaled, residual, weights, shadowed, saturated, lit, confidence, "weighted")
+    return Solution(scaled, residual, weights, shadowed, saturated, lit, confidence)
 
 
 def _beyond_the_top(

@@ -129,9 +129,6 @@ def _cost(found: Fit) -> float:
 
 def surface(found: Fit, model: FaceModel) -> np.ndarray:
     """X of the fit after integrability has had its say."""
-    assert found.samples is not None
-    assert found.weights is not None
-    assert found.precision is not None
     pseudo, whole = np.zeros((*model.where.shape, 3)), np.zeros(model.where.shape, bool)
     pseudo[model.where] = scaled_normals(found.samples[:, model.where].astype(float), found.weights, found.span).T
     whole[model.where] = (found.weights > 0).sum(axis=0) >= min(len(found.span), 4)

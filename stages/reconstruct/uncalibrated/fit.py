@@ -18,7 +18,7 @@ Reference: L. Kaufman, A variable projection method for solving separable nonlin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -64,9 +64,9 @@ class Fit:
     shape: np.ndarray
     misfit: float = np.inf
     likeness: float = -1.0
-    precision: np.ndarray | None = None
-    samples: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    precision: np.ndarray = field(default_factory=lambda: np.zeros((9, 9)))
+    samples: np.ndarray = field(default_factory=lambda: np.empty((0, SIDE, SIDE), np.float32))
+    weights: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True, eq=False)

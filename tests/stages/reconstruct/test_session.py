@@ -97,6 +97,17 @@ def test_noise_on_a_sheet_is_not_hollow():
     assert orientation(normal, np.ones((90, 90), bool)) == []
 
 
+def test_a_frame_given_twice_is_said(given):
+    """Its copy has the light of another, and with unknown lights they were one direction that counted twice."""
+    frames = given.frames.copy()
+    frames[3] = frames[1]
+    _, quality = reconstruct(replace(given, frames=frames), Reconstruct())
+    assert "frames 1 and 3 are the same picture: one of them may be the wrong file" in quality.notes
+    with pytest.raises(Rejected, match="frames 1 and 3 are the same picture, and lights are estimated"):
+        reconstruct(replace(given, frames=frames, lights=None), Reconstruct())
+    assert "same picture" not in reconstruct(given, Reconstruct())[1].notes
+
+
 def test_a_flash_that_did_not_fire_is_left_out(scene):
     five = photograph(96, ring(35, 5))
     frames = five.frames.copy()
@@ -144,7 +155,8 @@ def test_the_mask_is_one_piece_without_holes():
 def test_frames_without_any_shading_are_no_fault():
     """Their normals differ by rounding alone, whose correlation numpy warned of."""
     lights = ring(35, 4)
-    _, quality = reconstruct(Photographs(np.full((4, 17, 17), 0.5, np.float32), lights, np.ones(4)), Reconstruct())
+    frames = np.full((4, 17, 17), 0.5, np.float32) + np.arange(4, dtype=np.float32)[:, None, None] * 1e-6
+    _, quality = reconstruct(Photographs(frames, lights, np.ones(4)), Reconstruct())
     assert quality.notes == ""
 
 

@@ -273,7 +273,7 @@ def _twice(frames: np.ndarray, which: np.ndarray) -> str:
     """Words on the first of some frames that is another's picture to the last level, "" where none is."""
     known: dict[int, int] = {}
     for i in which:
-        first = known.setdefault(zlib.crc32(np.ascontiguousarray(frames[i])), i)
+        first = known.setdefault(zlib.crc32(np.ascontiguousarray(frames[i]).data), i)
         if first != i and np.array_equal(frames[first], frames[i]):
             return f"frames {first} and {i} are the same picture"
     return ""

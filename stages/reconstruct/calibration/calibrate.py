@@ -65,6 +65,8 @@ def rig_of_captures(sessions: list[Session], *, only: str | None, directions: bo
     UserError : sessions of several rigs, too few of them, or none that tells the gains.
     """
     captures = captures_of(sessions, only)
+    if directions and captures.positions is not None:
+        raise UserError("the flashes of these captures have positions, and --directions refines flashes at infinity")
     samples = _samples(captures)
     lights = captures.directions
     try:
@@ -79,7 +81,7 @@ def rig_of_captures(sessions: list[Session], *, only: str | None, directions: bo
         raise UserError("names of frames tell the lights neither apart nor in order; name them alike in all sessions")
     rig = Rig(
         name=only or (sessions[0].rig if len({s.rig for s in captures.sessions}) == 1 else ""),
-        lights=_lights(captures, found, lights, None if directions else captures.positions),
+        lights=_lights(captures, found, lights, captures.positions),
         camera=captures.camera,
         origin=f"gains of {len(lights)} lights from {len(samples)} sessions, "
         f"residual {np.median(found.residuals):.3f}" + (", directions refined" if directions else ""),

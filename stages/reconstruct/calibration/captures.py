@@ -15,6 +15,7 @@ from pipeline.images import linear, read_clipped, read_frame
 from pipeline.rig import Camera, natural_order
 from pipeline.sessions import Session
 from stages.reconstruct.calibration.gains import Samples
+from stages.reconstruct.calibration.near import Surface, near_lights
 from stages.reconstruct.masking import foreground
 
 SAME = 1.0  # degrees: recorded directions this close are one light
@@ -68,7 +69,7 @@ def captures_of(sessions: Sequence[Session], only: str | None = None) -> Capture
 
 
 def read_samples(session: Session, lights: np.ndarray, *, level: float = 0.03) -> Samples:
-    """Samples (k, P) of a session's face, ambient subtracted.
+    """Samples (k, P) of a session's face, ambient subtracted; near flashes light it as a plane at its distance.
 
     Raises
     ------
@@ -85,9 +86,14 @@ def read_samples(session: Session, lights: np.ndarray, *, level: float = 0.03) -
     for frame, (_, clipped) in zip(flash, read, strict=True):
         if clipped is not None:
             frame[clipped] = 1  # beyond what counts
-    at = np.flatnonzero(foreground(flash, level=level))
+    mask = foreground(flash, level=level)
+    at = np.flatnonzero(mask)
     at = at[np.linspace(0, len(at) - 1, min(PIXELS, len(at))).astype(int)]
-    return Samples(flash.reshape(len(flash), -1)[:, at], lights)
+    values = flash.reshape(len(flash), -1)[:, at]
+    if session.positions is None or session.camera.scale is None:
+        return Samples(values, lights)
+    points = Surface(mask, session.camera).points(slice(None), at)
+    return Samples(values, lights, near_lights(session.positions, np.ones(len(lights)), points))
 
 
 def _distinct(sessions: Sequence[Session]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from stages.reconstruct.solvers.linear import shading
+
 DARKEST, BRIGHTEST = 0.05, 0.7  # samples between them count: below is shadow and noise, above highlights and the top
 OFF = 0.25  # of the prediction: a sample further off is no Lambertian one
 FAINT = 0.08  # least prediction to which OFF refers
@@ -35,10 +37,12 @@ STEADY = 1e-4  # relative change of the gains that ends the rounds
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Pixels of a session: values (k, P) float32 linear in [0, 1] without ambient; ``lights`` (k,) index the rig's."""
+    """Pixels of a session: values (k, P) float32 linear in [0, 1] without ambient; ``lights`` (k,) index the rig's;
+    ``each`` (k, 3, P) the light at each pixel where flashes are near, fall-off in its length, or none."""
 
     values: np.ndarray
     lights: np.ndarray
+    each: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,22 +86,23 @@ def estimate_gains(sessions: Sequence[Samples], lights: np.ndarray, *, resamples
 
 def _normal_matrix(session: Samples, lights: np.ndarray, gains: np.ndarray, *, first: bool) -> np.ndarray | None:
     """(k, k) of one session over all lights of the rig, normalised by its energy; None where no pixel says anything."""
-    rows = lights[session.lights]
+    rows = lights[session.lights] if session.each is None else session.each
     values = session.values.astype(float)
     relative = values / gains[session.lights, None]
     use = (values > DARKEST) & (values < BRIGHTEST)
     bright = use
     for _ in range(0 if first else GATES):
-        predicted = rows @ _least_squares(relative, rows, use)
+        predicted = shading(rows, _least_squares(relative, rows, use))
         use = bright & (np.abs(relative - predicted) < OFF * np.maximum(predicted, FAINT))
     use &= use.sum(axis=0) >= LEAST_LIGHTS
     told = use.any(axis=0)
     if not told.any():
         return None
     use, values = use[:, told], np.where(use, values, 0)[:, told]
+    rows = rows if rows.ndim == 2 else rows[..., told]
     inverse = np.linalg.inv(_normals(rows, use))
     # sum_p diag(x_p) (I - L_p (L_p' L_p)^-1 L_p') diag(x_p), with L_p the rows that are used
-    lifted = values[:, :, None] * rows[:, None, :]
+    lifted = values[:, :, None] * (rows[:, None, :] if rows.ndim == 2 else np.moveaxis(rows, 1, 2))
     projected = np.einsum("kpi,pij->kpj", lifted, inverse, optimize=True)
     k = len(rows)
     small = np.diag((values**2).sum(axis=1)) - projected.reshape(k, -1) @ lifted.reshape(k, -1).T
@@ -107,14 +112,16 @@ def _normal_matrix(session: Samples, lights: np.ndarray, gains: np.ndarray, *, f
 
 
 def _normals(rows: np.ndarray, use: np.ndarray) -> np.ndarray:
-    """(P, 3, 3) sums of l l' over the lights (k, 3) in use (k, P)."""
+    """(P, 3, 3) sums of l l' over the lights (k, 3) or (k, 3, P) in use (k, P)."""
+    if rows.ndim == 3:
+        return np.einsum("kp,kip,kjp->pij", use.astype(float), rows, rows, optimize=True) + 1e-9 * np.eye(3)
     products = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), 9)
     return (use.T.astype(float) @ products).reshape(-1, 3, 3) + 1e-9 * np.eye(3)
 
 
 def _least_squares(values: np.ndarray, rows: np.ndarray, use: np.ndarray) -> np.ndarray:
     """(3, P) scaled normals from the samples in use; a touch of ridge for pixels with fewer than three."""
-    right = (np.where(use, values, 0).T @ rows)[..., None]
+    right = np.einsum("kp,ki->pi" if rows.ndim == 2 else "kp,kip->pi", np.where(use, values, 0), rows)[..., None]
     return np.linalg.solve(_normals(rows, use) + 1e-4 * np.eye(3), right)[..., 0].T
 
 

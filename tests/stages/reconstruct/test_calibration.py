@@ -274,6 +274,8 @@ def test_a_rig_keeps_what_its_captures_know_of_camera_and_positions(workspace):
     np.testing.assert_allclose([light.position for light in rig.lights], places)
     np.testing.assert_allclose([light.strength for light in rig.lights], level(GAINS), rtol=0.01)
     assert rig.camera.pitch == 0.7
+    with pytest.raises(UserError, match="refines flashes at infinity"):
+        CliRunner().invoke(command, ["own", "-o", "new.json", "--directions"], catch_exceptions=False)
 
 
 def test_a_clipped_colour_tells_no_gain(workspace):

@@ -16,7 +16,9 @@ from pipeline.cli import main
 from pipeline.maps import read_maps
 from pipeline.params import Reconstruct
 from pipeline.rig import Camera
-from pipeline.sessions import read_sessions
+from pipeline.sessions import Session, read_sessions
+from stages.reconstruct.calibration.captures import read_samples
+from stages.reconstruct.calibration.gains import estimate_gains
 from stages.reconstruct.calibration.near import Surface
 from stages.reconstruct.session import Photographs, reconstruct
 
@@ -106,6 +108,22 @@ def test_the_origin_is_on_the_face_where_the_axis_misses_it():
     surface = Surface(mask, Camera(pitch=1.0))
     surface.lay(np.arange(600, dtype=np.float32).reshape(20, 30))
     assert surface.depth[9:11, 22].mean() == 0
+
+
+def test_gains_of_near_flashes(tmp_path):
+    """Heads above the camera's axis: the fall-off to them passed for weak flashes below."""
+    frames, _, _, _ = sphere(Camera(pitch=PITCH))
+    gains, errors = np.array([1.1, 0.95, 1.0, 0.9, 1.05, 1.0]), []
+    for i, frame in enumerate(frames):
+        upper = frame * (np.arange(SIDE) < SIDE / 2)[:, None]
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.rint(upper * gains[i] * 65535).astype(np.uint16))
+    far = Session("a/1", "a", "1", "rig", tuple(f"{tmp_path}/{i}.png" for i in range(6)), ring(35, 6), np.ones(6))
+    near = replace(far, positions=AWAY * ring(35, 6), camera=Camera(pitch=PITCH))
+    for session in (far, near):
+        samples = read_samples(session, np.arange(6))
+        found = estimate_gains([samples] * 3, ring(35, 6)).gains
+        errors.append(np.abs(found / (gains / np.exp(np.log(gains).mean())) - 1).max())
+    assert errors[1] < 0.03 < 0.1 < errors[0]
 
 
 def test_residuals_of_near_flashes_are_without_their_fall_off():

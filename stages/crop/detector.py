@@ -16,6 +16,7 @@ Zhang et al., Joint face detection and alignment using multitask cascaded convol
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ MAX_PIXELS = 1 << 21  # of the images that run together
 CACHED_PIXELS = 1 << 17  # of a level that run together on a processor, whose cache holds their features
 OUTSIDE = -3.0  # a place that no pixel is near, where an image is from -1 to 1
 MAX_PATCHES = 64  # that run together through a network
+PREPARED = 128  # layers, each for a shape of its input, that oneDNN keeps; a batch of two sizes has some 80
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Detector:
             raise ValueError(f"min_face is {min_face}; the networks see nothing below {bx.WINDOW} px")
         self.device, self.min_face, self.thresholds = device, min_face, thresholds
         _keep_freed_memory()
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PREPARED))  # read when the first layer runs
         self.pnet, self.rnet, self.onet = load_networks(device)
         self.strip = CACHED_PIXELS if device == "cpu" else MAX_PIXELS
 

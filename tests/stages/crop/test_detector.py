@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -141,6 +143,30 @@ def test_memory_is_kept_from_picture_to_picture(monkeypatch, detector, pictures)
         detector._detect([pictures["portrait"]])
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
     assert faults < 1000
+
+
+OF_NEW_SIZES = """
+import psutil, torch
+from skimage import data
+from stages.crop.detector import Detector
+torch.set_num_threads(1)
+photograph, detector, memory = data.astronaut(), Detector(), []
+for count in range(400):
+    detector.detect([photograph[: 130 + count * 37 % 121, 150 : 290 + count * 53 % 137]])
+    if count in (99, 399):
+        memory.append(psutil.Process().memory_info().rss / 2**20)
+print(memory[1] - memory[0])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is counted otherwise elsewhere")
+def test_memory_does_not_grow_with_pictures_of_new_sizes():
+    """oneDNN keeps what it prepared for 1024 layers of some size, which takes 50 MB and scatters what else is freed."""
+    environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+    ran = subprocess.run(
+        [sys.executable, "-c", OF_NEW_SIZES], env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(ran.stdout) < 18
 
 
 def test_threads_are_left_as_they_were(detector):

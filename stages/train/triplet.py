@@ -22,7 +22,7 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from torch import Tensor
 
-from models.margins import IdentityLoss, weighted_mean
+from models.margins import IdentityLoss
 
 
 class TripletLoss(IdentityLoss):
@@ -52,9 +52,16 @@ class TripletLoss(IdentityLoss):
         """
         embedding = embedding.to(torch.promote_types(embedding.dtype, torch.float32))
         unit = F.normalize(embedding, dim=1)
-        anchor, positive, negative = self.miner(unit.detach(), target)
-        near = (unit[anchor] - unit[positive]).square().sum(dim=1)
-        far = (unit[anchor] - unit[negative]).square().sum(dim=1)
-        counted = torch.ones_like(unit[:, 0]) if weight is None else weight.to(unit.dtype)
-        loss = weighted_mean(F.relu(near - far + self.margin), counted[anchor])
+        apart = 2 - 2 * unit @ unit.T  # (B, B): squared distances
+        with torch.no_grad():
+            anchor, positive, negative = self.miner(unit, target)
+            excess = apart[anchor, positive] - apart[anchor, negative] + self.margin
+            counted = torch.ones_like(unit[:, 0]) if weight is None else weight
+            share = counted.to(unit.dtype)[anchor]
+            share = share / share.sum().clamp(min=torch.finfo(share.dtype).tiny)
+            violated = share * (excess > 0)
+            # how often each pair counts, as a sum in a fixed order: the gradient of an index is not one
+            pairs = torch.cat([anchor * len(unit) + positive, anchor * len(unit) + negative])
+            often = torch.bincount(pairs, torch.cat([violated, -violated]), minlength=len(unit) ** 2)
+        loss = (often.to(unit.dtype).view_as(apart) * apart).sum() + self.margin * violated.sum()
         return loss, embedding.detach().norm(dim=1)

@@ -11,8 +11,8 @@ from models.activation import PReLU
 from models.attention import ATTENTIONS, CBAM, ChannelAttention, Decomposition, MeanAttention, SpatialAttention, _means
 from models.backbones import BACKBONES
 from models.heads import EmbeddingHead
-from models.iresnet import Block, IResNet
 from models.ir import IR50
+from models.iresnet import Block, IResNet
 from models.reversal import reverse_gradient
 
 

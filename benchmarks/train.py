@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from models import activation, create_model, iresnet
+from models import activation, create_model
 from models.focal import class_constants
 from models.magface import MagFace
 from models.objective import Objective
@@ -36,11 +36,10 @@ PRECISIONS = {"float32": False, "bfloat16": True}
 def step(options: argparse.Namespace, precision: str, layout: str, prelu: str) -> Callable[[], None]:
     """A training step of its own network."""
     torch.manual_seed(0)
-    iresnet.PReLU = PRELUS[prelu]  # type: ignore[misc, assignment]
+    activation.ACTIVATIONS["prelu"] = PRELUS[prelu]
     model = create_model(
         "iresnet18",
-        modality="normal",
-        channels=3,
+        channels={"normal": 3},
         size=options.size,
         attributes=ATTRIBUTES,
         width=options.width,
@@ -49,7 +48,7 @@ def step(options: argparse.Namespace, precision: str, layout: str, prelu: str) -
     model = model.to(memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
     constants = {name: class_constants([1] * n, 1.0) for name, n in ATTRIBUTES.items()}
     objective = Objective(MagFace(256, SUBJECTS), constants, dict.fromkeys(ATTRIBUTES, 1.0))
-    optimiser = torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=1e-3)
+    optimiser = torch.optim.AdamW([*model.parameters(), *objective.parameters()], lr=1e-3, fused=True)
     rng, ones = torch.Generator().manual_seed(0), torch.ones(options.batch)
     faces = {"normal": torch.randn(options.batch, 3, options.size, options.size, generator=rng)}
     subject = torch.randint(SUBJECTS, (options.batch,), generator=rng)

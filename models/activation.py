@@ -1,4 +1,4 @@
-"""PReLU with one shared slope [1]_, quick on a processor.
+"""Activations by name: PReLU with one shared slope [1]_, quick on a processor, or ReLU for comparison.
 
 torch's own backward of PReLU takes a quarter of a training step on a CPU: it writes a gradient of the slope for every
 pixel and sums those. Here the slope is read as a number, so that both passes are the vectorised ones of leaky ReLU, and
@@ -12,6 +12,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,3 +45,13 @@ class PReLU(nn.Module):
         if x.device.type == "cpu":
             return _SharedPReLU.apply(x, self.weight)
         return F.prelu(x, self.weight.to(x.dtype))
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"prelu": PReLU, "relu": nn.ReLU}
+
+
+def activation(name: str) -> nn.Module:
+    """A new activation by its name, ``"prelu"`` or ``"relu"``."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"no activation `{name}`; known: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()

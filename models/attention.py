@@ -4,14 +4,20 @@ After MTLFace's feature decomposition [1]_: sigma = (channel attention + spatial
 x * sigma, which tells an attribute, and the remainder x * (1 - sigma). Here five such steps stand in series, as the
 thesis behind this project had them, but each attribute has a module of its own.
 
+For comparison sigma may be the channel attention alone, the spatial attention alone, or CBAM's [2]_ channel attention
+followed by its spatial attention of what that has weighed; or there is no decomposition at all.
+
 References
 ----------
 .. [1] Z. Huang, J. Zhang, H. Shan, "When age-invariant face recognition meets face age synthesis", CVPR 2021.
    arXiv:2103.01520
+.. [2] S. Woo, J. Park, J.-Y. Lee, I. S. Kweon, "CBAM: convolutional block attention module", ECCV 2018.
+   arXiv:1807.06521
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -61,21 +67,44 @@ class SpatialAttention(nn.Module):
         return torch.sigmoid(self.norm(self.conv(seen)))  # (B, 1, h, w)
 
 
-class Attention(nn.Module):
-    """Splits features into an attribute's part and the remainder; the two add up to the features."""
+class MeanAttention(nn.Module):
+    """The mean of channel and spatial attention, (B, C, h, w)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channel = ChannelAttention(channels)
         self.spatial = SpatialAttention()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        part = x * ((self.channel(x) + self.spatial(x)) / 2)
-        return part, x - part  # (B, C, h, w) each
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.channel(x) + self.spatial(x)) / 2
+
+
+class CBAM(nn.Module):
+    """CBAM: channel attention from one average and one maximum, then spatial attention of what it leaves."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(channels // REDUCTION, 8)
+        self.channel = nn.Sequential(nn.Linear(channels, inner), nn.ReLU(), nn.Linear(inner, channels))
+        self.spatial = SpatialAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        channel = torch.sigmoid(self.channel(x.mean(dim=(2, 3))) + self.channel(x.amax(dim=(2, 3))))[:, :, None, None]
+        return channel * self.spatial(x * channel)  # (B, C, h, w)
+
+
+ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
+    "mean": MeanAttention,
+    "channel": ChannelAttention,
+    "spatial": lambda _: SpatialAttention(),
+    "cbam": CBAM,
+}
 
 
 class Decomposition(nn.Module):
     """Attention modules in series, one an attribute, each fed with what the one before has left.
+
+    Each splits its features x into the attribute's part ``x * sigma`` and the remainder; the two add up to x.
 
     Parameters
     ----------
@@ -83,16 +112,26 @@ class Decomposition(nn.Module):
         Channels of the features.
     attributes : sequence of str
         Their order is that of the series.
+    attention : str
+        What sigma is: ``"mean"``, ``"channel"``, ``"spatial"`` or ``"cbam"``; or ``"none"``: nothing is taken out, and
+        all attributes and the identity are the features themselves.
     """
 
-    def __init__(self, channels: int, attributes: tuple[str, ...]) -> None:
+    def __init__(self, channels: int, attributes: Sequence[str], attention: str = "mean") -> None:
         super().__init__()
-        self.steps = nn.ModuleDict({name: Attention(channels) for name in attributes})
+        if attention not in (*ATTENTIONS, "none"):
+            raise ValueError(f"no attention `{attention}`; known: {', '.join(ATTENTIONS)}, none")
+        self.attributes = tuple(attributes)
+        kinds = {} if attention == "none" else {name: ATTENTIONS[attention](channels) for name in self.attributes}
+        self.steps = nn.ModuleDict(kinds)
 
-    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Features (B, C, h, w) -> parts by attribute, remainders by attribute, and the last one: the identity."""
-        parts, remainders = {}, {}
-        for name, step in self.steps.items():
-            parts[name], x = step(x)
-            remainders[name] = x
-        return parts, remainders, x
+    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Features (B, C, h, w) -> parts by attribute, and what remains of them all: the identity."""
+        parts = {}
+        for name in self.attributes:
+            if name in self.steps:
+                parts[name] = x * self.steps[name](x)
+                x = x - parts[name]
+            else:
+                parts[name] = x
+        return parts, x

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.magface import weighted_mean
+from models.margins import weighted_mean
 
 MISSING = -1
 

@@ -62,7 +62,7 @@ class Fusion(nn.Module):
     def __init__(self, branches: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
         made = [create_model(each["name"], **each["kwargs"]) for each in branches]
-        modalities = [str(branch.modality) for branch in made]
+        modalities = ["+".join(branch.channels) for branch in made]  # type: ignore[arg-type]
         if len(set(modalities)) < len(modalities) or len(modalities) < 2:
             raise ValueError(f"expected at least two branches of different modalities, got {', '.join(modalities)}")
         self.branches = nn.ModuleDict(dict(zip(modalities, made, strict=True)))

@@ -1,4 +1,4 @@
-"""What reads features: the embedding, an attribute, an adversary."""
+"""What reads features: the embedding, an attribute."""
 
 from __future__ import annotations
 

@@ -19,14 +19,12 @@ References
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-STEEP = 1e-7  # keeps sqrt(1 - cos^2) away from its infinite slope, in units of 1 - cos^2
+from models.margins import MarginLoss, turned
 
 
-class MagFace(nn.Module):
+class MagFace(MarginLoss):
     """The loss and its class centres, which are thrown away after training.
 
     Parameters
@@ -49,14 +47,13 @@ class MagFace(nn.Module):
         u_m: float = 0.8,
         lambda_g: float = 35.0,
     ) -> None:
-        super().__init__()
+        super().__init__(dimension, classes, scale=scale)
         if not 0 < l_a < u_a or not 0 <= l_m <= u_m:
             raise ValueError(f"expected 0 < l_a < u_a and 0 <= l_m <= u_m, got {l_a}, {u_a}, {l_m}, {u_m}")
         bound = lambda_bound(scale, l_a, u_a, l_m, u_m)
         if lambda_g < bound:
             raise ValueError(f"lambda_g = {lambda_g} is below its bound of {bound:.4g}")
-        self.scale, self.l_a, self.u_a, self.l_m, self.u_m, self.lambda_g = scale, l_a, u_a, l_m, u_m, lambda_g
-        self.centres = nn.Parameter(F.normalize(torch.randn(classes, dimension), dim=1))
+        self.l_a, self.u_a, self.l_m, self.u_m, self.lambda_g = l_a, u_a, l_m, u_m, lambda_g
 
     def margin(self, norm: Tensor) -> Tensor:
         """m(a) in radians, of norms (B,) inside the range."""
@@ -66,53 +63,17 @@ class MagFace(nn.Module):
         """g(a), of norms (B,) inside the range."""
         return norm / self.u_a**2 + 1 / norm
 
-    def forward(self, embedding: Tensor, target: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The loss, and the norms.
+    def target_cosine(self, cosine: Tensor, norm: Tensor) -> Tensor:
+        return turned(cosine, self.margin(norm.clamp(self.l_a, self.u_a)))
 
-        Parameters
-        ----------
-        embedding : Tensor (B, D)
-        target : Tensor (B,) int64
-            Class of each.
-        weight : Tensor (B,), optional
-            How much each counts.
-
-        Returns
-        -------
-        loss : scalar Tensor
-        norm : Tensor (B,)
-            Without gradient, before they are clamped.
-        """
-        precision = torch.promote_types(embedding.dtype, torch.float32)
-        embedding = embedding.to(precision)  # angles near 0 need more digits than bfloat16 has
-        norm = embedding.norm(dim=1)
-        a = norm.clamp(self.l_a, self.u_a)
-        with torch.autocast(embedding.device.type, enabled=False):
-            cosine = F.linear(F.normalize(embedding, dim=1), F.normalize(self.centres.to(precision), dim=1))  # (B, K)
-        rows = torch.arange(len(target), device=target.device)
-        logits = cosine.index_put((rows, target), self._with_margin(cosine[rows, target], self.margin(a)))
-        each = F.cross_entropy(self.scale * logits, target, reduction="none") + self.lambda_g * self.regulariser(a)
-        return weighted_mean(each, weight), norm.detach()
+    def penalty(self, norm: Tensor) -> Tensor:
+        return self.lambda_g * self.regulariser(norm.clamp(self.l_a, self.u_a))
 
     def clamped(self, norm: Tensor) -> Tensor:
         """Which norms (B,) lie outside the range, where neither margin nor regulariser moves them."""
         return (norm < self.l_a) | (norm > self.u_a)
 
-    @staticmethod
-    def _with_margin(cosine: Tensor, margin: Tensor) -> Tensor:
-        """cos(theta + m), for theta in [0, pi - m]; beyond that it would rise again, and goes on falling in a line."""
-        sine = (1 - cosine.square()).clamp(min=STEEP).sqrt()
-        turned = cosine * margin.cos() - sine * margin.sin()
-        return torch.where(cosine > -margin.cos(), turned, cosine - 1 + margin.cos())
-
 
 def lambda_bound(scale: float, l_a: float, u_a: float, l_m: float, u_m: float) -> float:
     """The least lambda_g for which the loss has one optimum: s K u_a^2 l_a^2 / (u_a^2 - l_a^2)."""
     return scale * (u_m - l_m) / (u_a - l_a) * u_a**2 * l_a**2 / (u_a**2 - l_a**2)
-
-
-def weighted_mean(each: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of losses (B,), each counted by its weight; 0 with a graph where nothing counts."""
-    if weight is None:
-        return each.mean()
-    return (each * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)

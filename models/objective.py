@@ -1,15 +1,29 @@
-"""The losses of all tasks together, and which of them went wrong."""
+"""The losses of all tasks together, how they are weighed, and which of them went wrong.
+
+    L = sum_t w_t L_t                                weighed by hand
+    L = sum_t e^{-s_t} L_t + s_t / 2                 weighed by learned uncertainty [1]_, s_t = log sigma_t^2
+
+over the identity and the attributes; the adversaries come on top of either.
+
+References
+----------
+.. [1] A. Kendall, Y. Gal, R. Cipolla, "Multi-task learning using uncertainty to weigh losses for scene geometry and
+   semantics", CVPR 2018. arXiv:1705.07115
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from models.adversary import Adversaries
 from models.focal import FocalLoss
-from models.magface import MagFace
+from models.margins import IdentityLoss
 from models.recogniser import Recognition
 
 
@@ -21,47 +35,82 @@ class Losses:
     total: Tensor
     norm: Tensor
 
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """The losses as numbers, which waits for the device once."""
+        return dict(zip(self.tasks, torch.stack(list(self.tasks.values())).tolist(), strict=True))
+
     def not_finite(self) -> str | None:
         """The first task whose loss is not a finite number."""
-        return next((name for name, loss in self.tasks.items() if not bool(torch.isfinite(loss))), None)
+        return next((name for name, loss in self.values.items() if not math.isfinite(loss)), None)
 
 
 class Objective(nn.Module):
-    """MagFace for the identity, a focal loss for each attribute and for each adversary.
+    """A loss for the identity, one for each attribute, and one for each adversary.
 
     Parameters
     ----------
-    identity : MagFace
+    identity : IdentityLoss
+        ``identity(embedding, subject, weight)`` gives loss and norms: `models.magface.MagFace`, another
+        `models.margins.MarginLoss`, or a loss of pairs or triplets.
     constants : dict
         Alpha and gamma of each class, by attribute (`models.focal.class_constants`).
     weights : dict
         Weight of each attribute's loss beside the identity's 1.
-    adversary : float
-        Weight of the adversaries' losses relative to their attributes'.
+    learned : bool
+        The weights are where uncertainty starts from.
+    adversaries : Adversaries, optional
     """
 
     def __init__(
         self,
-        identity: MagFace,
+        identity: IdentityLoss,
         constants: Mapping[str, tuple[Sequence[float], Sequence[float]]],
         weights: Mapping[str, float],
-        adversary: float = 1.0,
+        *,
+        learned: bool = False,
+        adversaries: Adversaries | None = None,
     ) -> None:
         super().__init__()
         self.identity = identity
         self.attributes = nn.ModuleDict({name: FocalLoss(*each) for name, each in constants.items()})
-        self.weights, self.adversary = dict(weights), adversary
+        self.fixed = {"identity": 1.0} | {name: float(weights[name]) for name in constants}
+        starts = {name: torch.tensor([-math.log(weight)]) for name, weight in self.fixed.items()}
+        self.uncertainty = nn.ParameterDict(starts if learned else {})
+        self.adversaries = adversaries
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of the tasks as they stand."""
+        return self.fixed | {name: math.exp(-float(s.detach())) for name, s in self.uncertainty.items()}
 
     def forward(
-        self, seen: Recognition, subject: Tensor, labels: Mapping[str, Tensor], weight: Tensor, subject_weight: Tensor
+        self,
+        seen: Recognition,
+        subject: Tensor,
+        labels: Mapping[str, Tensor],
+        weight: Tensor,
+        subject_weight: Tensor,
+        share: float = 1.0,
     ) -> Losses:
-        """Losses of a batch: subjects (B,) as classes, labels (B,) by attribute with -1 where missing, weights (B,)."""
+        """Losses of a batch.
+
+        Subjects (B,) as classes, labels (B,) by attribute with -1 where missing, weights (B,) of samples for the
+        attributes and for the identity; ``share`` of the adversaries' gradient is reversed into the network.
+        """
         loss, norm = self.identity(seen.embedding, subject, subject_weight)
-        tasks, total = {"identity": loss}, loss
+        tasks = {"identity": loss}
         for name, focal in self.attributes.items():
             tasks[name] = focal(seen.logits[name], labels[name], weight)
-            total = total + self.weights[name] * tasks[name]
-        for name, logits in seen.adversary.items():
-            tasks[f"adversary_{name}"] = self.attributes[name](logits, labels[name], weight)
-            total = total + self.adversary * self.weights[name] * tasks[f"adversary_{name}"]
+        total = torch.stack([self._weighed(name, each) for name, each in tasks.items()]).sum()
+        if self.adversaries is not None:
+            against = self.adversaries(seen.embedding, labels, weight, share)
+            tasks |= {f"adversary_{name}": each for name, each in against.items()}
+            total = total + sum(against.values())
         return Losses(tasks, total, norm)
+
+    def _weighed(self, name: str, loss: Tensor) -> Tensor:
+        if name in self.uncertainty:
+            s = self.uncertainty[name].squeeze()
+            return torch.exp(-s) * loss + s / 2
+        return self.fixed[name] * loss

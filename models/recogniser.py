@@ -1,23 +1,24 @@
 """The recogniser: features, their decomposition into attributes and identity, and the heads.
 
 The thesis behind this project put an iResNet-18 in front of five attention modules in series (spectacles, facial hair,
-expression, pose, gender) and read the identity off the last remainder; adversaries look at what each step leaves.
+expression, pose, gender) and read the identity off the last remainder. Here backbone, attributes and their order are
+chosen, and several modalities may be stacked as channels of one network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from models.attention import Decomposition
+from models.backbones import BACKBONES
 from models.heads import AttributeHead, EmbeddingHead
-from models.iresnet import IResNet
+from models.iresnet import conv
 from models.registry import register
-from models.reversal import reverse_gradient
-
-ORDER = ("spectacles", "facial_hair", "expression", "pose", "gender")
 
 
 @dataclass
@@ -28,36 +29,40 @@ class Recognition:
     ----------
     embedding : Tensor (B, D)
         The identity, not normalised: its direction is compared, its norm is MagFace's quality.
-    logits, adversary : dict of Tensor (B, classes)
-        By attribute; `adversary` is what is still read off the remainders, while training.
+    logits : dict of Tensor (B, classes)
+        By attribute.
     features : dict of Tensor (B, C)
         By attribute: the pooled features behind the logits, for fusion.
     """
 
     embedding: Tensor
     logits: dict[str, Tensor]
-    adversary: dict[str, Tensor] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
 
 
-@register("iresnet18")
 class Recogniser(nn.Module):
-    """iResNet-18, attention decomposition, and heads for the identity and each attribute.
+    """A backbone, attention decomposition, and heads for the identity and each attribute.
+
+    ``create_model("iresnet18", ...)`` makes one on that backbone.
 
     Parameters
     ----------
-    modality : str
-        The entry of the input that the network sees.
-    channels : int
-        Its channels.
+    backbone : str
+        A name of `models.backbones.BACKBONES`.
+    channels : dict
+        Number of channels of each modality that the network sees; several are stacked in this order.
     size : int
         Side of the input in pixels.
     attributes : dict
-        Number of classes by attribute.
+        Number of classes by attribute; their order is that in which they are taken out of the features.
     width : int
         Channels of the first of the four stages; 64 is the published network.
     strides : tuple of int
         Stride of each stage.
+    activation : str
+        ``"prelu"`` or ``"relu"``.
+    attention : str
+        That of `models.attention.Decomposition`.
     dimension : int
         Size of the embedding.
     dropout : float
@@ -66,53 +71,65 @@ class Recogniser(nn.Module):
 
     def __init__(
         self,
-        modality: str,
-        channels: int,
+        backbone: str,
+        channels: Mapping[str, int],
         size: int,
         attributes: Mapping[str, int],
         *,
         width: int = 64,
         strides: tuple[int, ...] = (2, 2, 2, 2),
+        activation: str = "prelu",
+        attention: str = "mean",
         dimension: int = 256,
         dropout: float = 0.4,
     ) -> None:
         super().__init__()
-        unknown = sorted(set(attributes) - set(ORDER))
-        if unknown:
-            raise ValueError(f"no attribute `{unknown[0]}`; known: {', '.join(ORDER)}")
-        self.modality, self.channels, self.size = modality, channels, size
-        self.dimension = dimension
-        self.reversal = 1.0  # coefficient of the adversaries' gradient; training ramps it up
-        self.backbone = IResNet(channels, width, strides=strides)
-        wide = self.backbone.out_channels
+        if not channels:
+            raise ValueError("expected at least one modality, got none")
+        self.channels, self.size, self.dimension = dict(channels), size, dimension
+        make = BACKBONES[backbone]
+        self.backbone = make(sum(channels.values()), width, strides=tuple(strides), activation=activation)
+        wide = min(self.backbone.out_channels, 8 * width)
+        self.neck = _neck(self.backbone.out_channels, wide)
         side = -(-size // self.backbone.reduction)
-        names = tuple(name for name in ORDER if name in attributes)
-        self.decomposition = Decomposition(wide, names)
-        self.heads = nn.ModuleDict({name: AttributeHead(wide, attributes[name]) for name in names})
-        self.adversaries = nn.ModuleDict({name: AttributeHead(wide, attributes[name]) for name in names})
+        self.decomposition = Decomposition(wide, tuple(attributes), attention)
+        self.heads = nn.ModuleDict({name: AttributeHead(wide, classes) for name, classes in attributes.items()})
         self.embedding = EmbeddingHead(wide, side * side, dimension, dropout)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Recognition:
         """Faces by modality, (B, channels, size, size) each -> what they say."""
-        parts, remainders, identity = self.decomposition(self.backbone(self._checked(inputs)))
+        parts, identity = self.decomposition(self.neck(self.backbone(self._stacked(inputs))))
         said = {name: head(parts[name]) for name, head in self.heads.items()}
-        seen = Recognition(
+        return Recognition(
             embedding=self.embedding(identity),
             logits={name: logits for name, (logits, _) in said.items()},
             features={name: pooled for name, (_, pooled) in said.items()},
         )
-        if self.training:
-            for name, head in self.adversaries.items():
-                seen.adversary[name] = head(reverse_gradient(remainders[name], self.reversal))[0]
-        return seen
 
-    def _checked(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        if self.modality not in inputs:
-            raise ValueError(f"this network sees {self.modality}, and got {', '.join(inputs) or 'nothing'}")
-        x, expected = inputs[self.modality], (self.channels, self.size, self.size)
-        if x.ndim != 4 or tuple(x.shape[1:]) != expected:
-            raise ValueError(
-                f"{self.modality}: expected faces of shape (B, {expected[0]}, {self.size}, {self.size}), "
-                f"got {tuple(x.shape)}"
-            )
-        return x
+    def _stacked(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """All modalities as channels, (B, sum of channels, size, size)."""
+        missing = [name for name in self.channels if name not in inputs]
+        if missing:
+            seen = " with ".join(self.channels)
+            raise ValueError(f"this network sees {seen}, and got {', '.join(inputs) or 'nothing'}")
+        for name, channels in self.channels.items():
+            x, expected = inputs[name], (channels, self.size, self.size)
+            if x.ndim != 4 or tuple(x.shape[1:]) != expected:
+                raise ValueError(
+                    f"{name}: expected faces of shape (B, {channels}, {self.size}, {self.size}), got {tuple(x.shape)}"
+                )
+        if len(self.channels) == 1:
+            return inputs[next(iter(self.channels))]
+        return torch.cat([inputs[name] for name in self.channels], dim=1)
+
+
+def _neck(channels_in: int, channels: int) -> nn.Module:
+    """A bottleneck network's maps have four times the channels of the others: an attention module for each attribute on
+    them would have 55 million parameters."""
+    if channels_in == channels:
+        return nn.Identity()
+    return nn.Sequential(conv(channels_in, channels, 1), nn.BatchNorm2d(channels))
+
+
+for _name in BACKBONES:
+    register(_name)(partial(Recogniser, _name))

@@ -7,7 +7,6 @@ References
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -28,8 +27,3 @@ class _Reverse(torch.autograd.Function):
 def reverse_gradient(x: Tensor, coefficient: float) -> Tensor:
     """The identity forwards; backwards the gradient times ``-coefficient``."""
     return _Reverse.apply(x, coefficient)
-
-
-def ramp(progress: float) -> float:
-    """From 0 to 1 as training goes from 0 to 1: an adversary that still guesses must not steer the features [1]_."""
-    return 2 / (1 + math.exp(-10 * progress)) - 1

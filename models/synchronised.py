@@ -109,5 +109,4 @@ def together(part: Recognition) -> Recognition:
     return Recognition(
         embedding=whole(part.embedding),
         logits={name: whole(logits) for name, logits in part.logits.items()},
-        adversary={name: whole(logits) for name, logits in part.adversary.items()},
     )

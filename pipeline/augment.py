@@ -44,6 +44,10 @@ class Draw:
         Of each frame; of a seventeenth frame, that of the first.
     noisy, blurred, cut : (B, 4) float
         Patches as left, top, right, bottom in shares of the side; of no area where there is none.
+    brightness : float
+        Factor of albedo and frames as a whole, after they were divided by their mean.
+    turn : bool
+        Of all: whether a mirror and a rotation turn the normals too.
     noise : float
         Deviation inside the noisy patch, as a share of the modality's largest.
     grain : Generator
@@ -61,6 +65,8 @@ class Draw:
     noisy: Tensor
     blurred: Tensor
     cut: Tensor
+    brightness: Tensor
+    turn: bool
     noise: Tensor
     grain: Generator
 
@@ -89,6 +95,8 @@ def draw(count: int, how: Augment, rng: Generator) -> Draw:
         noisy=patch(how.patches),
         blurred=patch(how.patches),
         cut=patch(how.cut),
+        brightness=torch.exp(uniform(how.gain)) if how.gain else torch.ones(count),
+        turn=how.turn,
         noise=torch.rand(count, generator=rng),
         grain=rng,
     )
@@ -98,7 +106,8 @@ def apply(drawn: Draw, batch: Tensor, modality: str) -> Tensor:
     """Do what was drawn to one modality (B, C, H, W); the result is as `pipeline.faces.preprocess` leaves faces."""
     if len(batch) != len(drawn.angle):
         raise ValueError(f"expected {len(drawn.angle)} faces, as were drawn, got {len(batch)}")
-    x, inside = _warp(torch.where(_column(drawn.mirrored), mirror(batch, modality), batch), drawn)
+    mirrored = batch.flip(3) if modality == "normal" and not drawn.turn else mirror(batch, modality)
+    x, inside = _warp(torch.where(_column(drawn.mirrored), mirrored, batch), drawn)
     if modality == "normal":
         x = _turn(x, drawn)
     elif modality == "depth":
@@ -136,7 +145,8 @@ def _warp(x: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
 
 def _turn(x: Tensor, drawn: Draw) -> Tensor:
     """Normals rotated in the plane, then those of the surface with a plane added to it."""
-    cos, sin = _column(torch.cos(drawn.angle))[:, 0], _column(torch.sin(drawn.angle))[:, 0]
+    angle = drawn.angle if drawn.turn else torch.zeros_like(drawn.angle)
+    cos, sin = _column(torch.cos(angle))[:, 0], _column(torch.sin(angle))[:, 0]
     slope_x, slope_y = (_column(s)[:, 0] for s in drawn.slopes.unbind(1))
     nx, ny, nz = x.unbind(1)
     return torch.stack([cos * nx - sin * ny - slope_x * nz, sin * nx + cos * ny - slope_y * nz, nz], dim=1)
@@ -152,7 +162,7 @@ def _tilt(x: Tensor, inside: Tensor, drawn: Draw) -> Tensor:
 
 
 def _relight(x: Tensor, inside: Tensor, drawn: Draw) -> Tensor:
-    """Brightness over its mean: another exponent, a slope across the picture, and for each frame a gain."""
+    """Brightness over its mean: another exponent, a slope across the picture, for each frame a gain, and one of all."""
     right, down = _places(x)
     value = (x + 1).clamp(min=0) ** _column(drawn.gamma)
     value = value * (1 + _column(drawn.ramp[:, 0]) * 2 * right + _column(drawn.ramp[:, 1]) * 2 * down)
@@ -161,7 +171,7 @@ def _relight(x: Tensor, inside: Tensor, drawn: Draw) -> Tensor:
         value = value * gains[:, : x.shape[1], None, None]
     pixels = inside.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1) * x.shape[1]
     mean = (value * inside).sum(dim=(1, 2, 3), keepdim=True) / pixels
-    return (value / mean.clamp(min=1e-6) - 1).clamp(LOWEST, HIGHEST)
+    return (value / mean.clamp(min=1e-6) * _column(drawn.brightness) - 1).clamp(LOWEST, HIGHEST)
 
 
 def _patch(x: Tensor, drawn: Draw, modality: str) -> Tensor:

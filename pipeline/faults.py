@@ -7,7 +7,7 @@ import reprlib
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from pipeline.errors import nearest
 
@@ -18,10 +18,14 @@ SHORT.maxlevel, SHORT.maxlist, SHORT.maxstring = 3, 16, 60  # an alias may stand
 def explain(error: ValidationError, values: Any, schema: type[BaseModel]) -> str:
     """The first fault of a validation, as ``key = value: what is wrong; what is valid``."""
     faults = sorted(error.errors(), key=lambda e: e["type"] not in ("extra_forbidden", "literal_error"))
-    fault, key_path = faults[0], _key_path(faults[0]["loc"], values)
+    fault = faults[0]
+    key_path = _key_path(fault["loc"], values, missing=fault["type"] == "missing")
     key, value = ".".join(key_path), _value_at(values, key_path)
     if fault["type"] == "extra_forbidden":
-        return f"unknown key `{key}`; {nearest(key_path[-1], _known_keys(key_path[:-1], schema))}"
+        return f"unknown key `{key}`; {nearest(key_path[-1], _known_keys(fault['loc'][:-1], schema))}"
+    if fault["type"] == "union_tag_invalid":  # of `identity`, by its key `loss`
+        tags = [tag.strip().strip("'") for tag in str(fault["ctx"]["expected_tags"]).split(",")]
+        return f"{key}.loss = {_show(fault['ctx']['tag'])}: {nearest(str(fault['ctx']['tag']), tags)}"
     if fault["type"] == "missing":
         return f"`{key}` is missing"
     if fault["type"] == "literal_error":
@@ -30,6 +34,8 @@ def explain(error: ValidationError, values: Any, schema: type[BaseModel]) -> str
             return f"unknown key `{key}`; {nearest(key_path[-1], choices)}"
         others = [_message(f) for f in faults[1:] if _key_path(f["loc"], values) == key_path]
         return f"{key} = {_show(value)}: {nearest(str(value), choices)}" + "".join(f", or {o}" for o in others)
+    if not key:
+        return _message(fault)  # of sections against each other
     if _is_section(value) and fault["type"] == "value_error":
         return f"{key}: {_message(fault)}"  # which says the keys and values that matter
     return f"{key} = {_show(value)}: {_message(fault)}"
@@ -63,11 +69,14 @@ def _is_section(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict) for part in value))
 
 
-def _key_path(location: tuple[Any, ...], values: Any) -> list[str]:
-    """The keys of a fault's place without pydantic's own marks (the branch of a union, ``[key]``)."""
+def _key_path(location: tuple[Any, ...], values: Any, *, missing: bool = False) -> list[str]:
+    """The keys of a fault's place without pydantic's own marks (the branch of a union, ``[key]``).
+
+    ``missing``: the last is not there.
+    """
     path: list[str] = []
     for i, part in enumerate(location):
-        last_is_missing = i == len(location) - 1 and isinstance(_value_at(values, path), dict)
+        last_is_missing = missing and i == len(location) - 1 and isinstance(_value_at(values, path), dict)
         if _value_at(values, [*path, str(part)], KeyError) is not KeyError or (
             last_is_missing and isinstance(part, str) and "[" not in part
         ):
@@ -94,14 +103,30 @@ def _value_at(values: Any, keys: list[str], missing: Any = None) -> Any:
     return values
 
 
-def _known_keys(location: list[str], schema: type[BaseModel]) -> list[str]:
-    """Keys that the schema knows at a place."""
+def _known_keys(location: tuple[Any, ...], schema: type[BaseModel]) -> list[str]:
+    """Keys that the schema knows at a place as pydantic names it."""
     kind: Any = schema
     for key in location:
+        tagged = _tagged(kind, key)
         model = _inner(kind, BaseModel)
-        kind = model.model_fields[key].annotation if model is not None else _inner_value(kind)
+        if tagged is not None:
+            kind = tagged
+        elif model is not None:
+            kind = model.model_fields[key].annotation
+        else:
+            kind = _inner_value(kind)
     model = _inner(kind, BaseModel)
     return sorted(model.model_fields) if model is not None else []
+
+
+def _tagged(annotation: Any, tag: Any) -> Any:
+    """The branch of a union with that tag."""
+    parts = get_args(annotation)
+    if any(isinstance(part, Tag) and part.tag == tag for part in parts):
+        return parts[0]
+    if get_origin(annotation) not in (Union, UnionType, Annotated):
+        return None
+    return next((found for part in parts if (found := _tagged(part, tag)) is not None), None)
 
 
 def _inner(annotation: Any, base: type) -> Any:

@@ -68,7 +68,7 @@ def make_run(folder: Path, run: str, modality: str, **changes: object) -> Contra
     """An untrained run."""
     torch.manual_seed(3)
     attributes = {"spectacles": 2, "pose": 2, "gender": 2}
-    arguments = {"modality": modality, "channels": CHANNELS[modality], "size": SIZE, "attributes": attributes}
+    arguments = {"channels": {modality: CHANNELS[modality]}, "size": SIZE, "attributes": attributes}
     network = Network(name="iresnet18", kwargs={**arguments, "width": 4, "dimension": 16})
     contract = Contract(
         run=run,

@@ -7,33 +7,27 @@ valid. A section's class documents each of its keys.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError, nearest
 from pipeline.faults import explain, kind_of
-from pipeline.params.base import Section
-from pipeline.params.recognition import Augment, Evaluate, Fuse, MagFace, Report, Train
+from pipeline.params.base import Modality, Section
+from pipeline.params.recognition import ArcFace, Augment, CosFace, Evaluate, Fuse, MagFace, Report, Train, Triplet
 from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Reconstruct
 from pipeline.params.simulate import Effects, Frequencies, Light, Rig, Simulate, Variation
 from pipeline.yamlfile import read_yaml
 
 __all__ = [
-    "Augment", "Balance", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse", "Ingest", "Light", "MagFace",
-    "Params", "Reconstruct", "Report", "Rig", "Simulate", "Train", "TrainByModality", "Variation", "load", "section",
+    "ArcFace", "Augment", "Balance", "CosFace", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse", "Ingest",
+    "Light", "MagFace", "Params", "Reconstruct", "Report", "Rig", "Simulate", "Train", "Triplet", "Variation", "load",
+    "section",
 ]  # fmt: skip
 
 
-class TrainByModality(Section):
-    """`train.<modality>`; `defaults` only holds the YAML anchor that they share."""
-
-    defaults: Train | None = None
-    albedo: Train | None = None
-    normal: Train | None = None
-    depth: Train | None = None
-    frame: Train | None = None
-    frames: Train | None = None
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+DEFAULTS = "defaults"  # the entry of `train:` that only holds the YAML anchor which the others share
 
 
 class Params(Section):
@@ -44,10 +38,31 @@ class Params(Section):
     reconstruct: Reconstruct | None = None
     crop: Crop | None = None
     balance: Balance | None = None
-    train: TrainByModality | None = None
-    fuse: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Fuse] | None = None
+    train: dict[RunName, Train] | None = None
+    fuse: dict[RunName, Fuse] | None = None
     evaluate: Evaluate | None = None
     report: Report | None = None
+
+    @field_validator("train")
+    @classmethod
+    def _named_after_their_modality(cls, entries: dict[str, Train] | None) -> dict[str, Train] | None:
+        known = list(get_args(Modality))
+        for name, entry in (entries or {}).items():
+            if entry.modalities is None and name not in (*known, DEFAULTS):
+                raise ValueError(
+                    f"`train.{name}` is no modality and has no `modalities: [...]`; {nearest(name, known)}"
+                )
+        return entries and {
+            name: entry.model_copy(update={"modalities": (name,)}) if name in known and not entry.modalities else entry
+            for name, entry in entries.items()
+        }
+
+    @model_validator(mode="after")
+    def _runs_of_different_names(self) -> Self:
+        shared = sorted(set(self.train or ()) & set(self.fuse or ()))
+        if shared:
+            raise ValueError(f"`train.{shared[0]}` and `fuse.{shared[0]}` would both be runs/{shared[0]}: rename one")
+        return self
 
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -78,7 +93,7 @@ def section(path: str | Path, name: str, kind: type[SectionType], item: str | No
     if value is None:
         raise UserError(f"{path}: the section `{name}` is missing; `psface {name}` needs it")
     if item is not None:
-        entries = value if isinstance(value, dict) else {k: v for k, v in value if k != "defaults" and v is not None}
+        entries = {key: entry for key, entry in value.items() if key != DEFAULTS}
         if item not in entries:
             raise UserError(f"{path}: `{name}.{item}` is missing; {nearest(item, sorted(entries))}")
         value = entries[item]

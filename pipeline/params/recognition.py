@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Positive, Section, Seed, Share
 
@@ -12,6 +12,7 @@ from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Po
 class MagFace(Section):
     """MagFace's constants (Meng et al. 2021): norms in [l_a, u_a], margins in [l_m, u_m], scale s, weight lambda_g."""
 
+    loss: Literal["magface"] = "magface"
     scale: Positive = 64.0
     l_a: Positive = 10.0
     u_a: Positive = 110.0
@@ -37,6 +38,50 @@ class MagFace(Section):
         return self.scale * slope * self.u_a**2 * self.l_a**2 / (self.u_a**2 - self.l_a**2)
 
 
+class ArcFace(Section):
+    """ArcFace's constants (Deng et al. 2019): scale s, and the margin in radians."""
+
+    loss: Literal["arcface"]
+    scale: Positive = 64.0
+    margin: Annotated[float, Field(ge=0, lt=1.6)] = 0.5
+
+
+class CosFace(Section):
+    """CosFace's constants (Wang et al. 2018): scale s, and the margin of the cosine."""
+
+    loss: Literal["cosface"]
+    scale: Positive = 64.0
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.35
+
+
+class Triplet(Section):
+    """Triplets of unit embeddings: which of them a batch gives, and the margin between their distances."""
+
+    loss: Literal["triplet"]
+    margin: Annotated[float, Field(gt=0, lt=2)] = 0.2
+    miner: Literal["all", "semihard", "hard", "batch_hard"] = "semihard"
+
+
+def _named(value: Any) -> str:
+    """The `loss` of an `identity:`; MagFace where it names none."""
+    return str(value.get("loss", "magface") if isinstance(value, dict) else getattr(value, "loss", "magface"))
+
+
+Identity = Annotated[
+    Annotated[MagFace, Tag("magface")]
+    | Annotated[ArcFace, Tag("arcface")]
+    | Annotated[CosFace, Tag("cosface")]
+    | Annotated[Triplet, Tag("triplet")],
+    Discriminator(_named),
+]
+
+
+def _distinct(modalities: tuple[Modality, ...] | None) -> tuple[Modality, ...] | None:
+    if modalities is not None and len(set(modalities)) < len(modalities):
+        raise ValueError("each modality once")
+    return modalities
+
+
 class Augment(Section):
     """How far training faces are varied (docs/train.md); each amount is the end of a range around no change."""
 
@@ -46,11 +91,25 @@ class Augment(Section):
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.02
     tilt: Annotated[float, Field(ge=0, le=30)] = 2.0
     light: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    gain: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     patches: Share = 0.0
     cut: Share = 0.0
+    turn: bool = True  # normals along with the pixels; false only to see what that is worth
+
+
+class Adversary(Section):
+    """How the adversaries learn, and how their coefficients rise (docs/train.md)."""
+
+    rise: Share = 0.5  # share of training over which the coefficients rise from 0
+    steps: Count = 2  # of theirs for each of the network's
+    lr: Positive = 0.001
 
 
 AttributeWeights = dict[AttributeName, Positive]
+AttributeCoefficients = dict[AttributeName, NonNegative]
+COEFFICIENTS: AttributeCoefficients = {
+    "spectacles": 0.1, "facial_hair": 0.1, "expression": 0.1, "pose": 0.1, "gender": 0.1,
+}  # fmt: skip
 ATTRIBUTE_WEIGHTS: AttributeWeights = {
     "spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0,
 }  # fmt: skip
@@ -58,35 +117,63 @@ SHORT_TRAINING = MagFace(scale=32, l_m=0.2, u_m=0.45, lambda_g=10)  # of a few h
 
 
 class Train(Section):
-    """One modality's recogniser (docs/train.md)."""
+    """One recogniser (docs/train.md)."""
 
+    modalities: Annotated[tuple[Modality, ...], Field(min_length=1)] | None = None  # that of the entry's name
     seed: Seed = 7
     epochs: Count = 24
     batch: Annotated[int, Field(ge=4)] = 32
+    sampler: Literal["shuffle", "identities", "pk", "attributes"] = "shuffle"
+    per_subject: Annotated[int, Field(ge=2)] = 4  # sessions of each subject in a batch of pk
+    weighted: bool = True  # by the frequency of classes and of subjects
     lr: Positive = 0.002  # the highest, after the warm-up
     weight_decay: NonNegative = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
     patience: Count = 12  # epochs without a gain on validation
     precision: Literal["auto", "bf16", "32"] = "auto"
+    backbone: Literal["iresnet18", "iresnet50", "resnet18", "ir50"] = "iresnet18"
     width: Annotated[int, Field(ge=8, le=256)] = 32
     strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (2, 2, 2, 2)
+    activation: Literal["prelu", "relu"] = "prelu"
+    attention: Literal["mean", "channel", "spatial", "cbam", "none"] = "mean"
     dimension: Annotated[int, Field(ge=16, le=2048)] = 512  # of the embedding
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     vocabulary: Literal["binary", "photoface"] = "binary"
-    attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # of their losses beside the identity's 1
+    attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # in the order in which they are taken out; weight of each loss
+    task_weights: Literal["fixed", "uncertainty"] = "fixed"
+    attribute_loss: Literal["focal", "cross_entropy"] = "focal"
     focus: NonNegative = 1.0  # gamma of the commonest class
-    adversary: NonNegative = 0.1  # of the adversaries' losses, relative to their attributes'
-    identity: MagFace = SHORT_TRAINING
+    adversaries: AttributeCoefficients = COEFFICIENTS  # of their reversed gradients
+    adversary: Adversary = Adversary()
+    identity: Identity = SHORT_TRAINING
     augment: Augment = Augment()
+
+    @field_validator("modalities")
+    @classmethod
+    def _distinct(cls, modalities: tuple[Modality, ...] | None) -> tuple[Modality, ...] | None:
+        return _distinct(modalities)
 
     @model_validator(mode="after")
     def _starts_in_range(self) -> Self:
+        if not isinstance(self.identity, MagFace):
+            return self
         start, least, most = self.dimension**0.5, self.identity.l_a, self.identity.u_a
         if not least < start < most:
             raise ValueError(
                 f"embeddings of {self.dimension} numbers start with a norm of {start:.3g}, outside MagFace's range of "
                 f"{least:g} to {most:g}: make train.dimension at least {int(least**2) + 1}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batches(self) -> Self:
+        if self.sampler == "pk" and (self.batch % self.per_subject or self.batch < 2 * self.per_subject):
+            raise ValueError(
+                f"sampler pk: a batch of {self.batch} is not two or more subjects of {self.per_subject} sessions each: "
+                "change batch or per_subject"
+            )
+        if isinstance(self.identity, Triplet) and self.sampler != "pk":
+            raise ValueError("identity.loss triplet needs several sessions of a subject in each batch: set sampler: pk")
         return self
 
 
@@ -109,10 +196,8 @@ class Fuse(Section):
 
     @field_validator("modalities")
     @classmethod
-    def _distinct(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
-        if len(set(modalities)) < len(modalities):
-            raise ValueError("each modality once")
-        return modalities
+    def _distinct(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...] | None:
+        return _distinct(modalities)
 
     @model_validator(mode="after")
     def _starts_in_range(self) -> Self:

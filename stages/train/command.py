@@ -1,4 +1,4 @@
-"""`psface train MODALITY`."""
+"""`psface train NAME`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from pipeline import params as parameters
-from pipeline.faces import MODALITIES
 
 CODE = (
     "models",
@@ -24,7 +23,7 @@ CODE = (
 
 
 @click.command()
-@click.argument("modality", type=click.Choice(MODALITIES))
+@click.argument("name")
 @click.option("--faces", type=click.Path(path_type=Path), default="data/faces", show_default=True, help="Packed faces.")
 @click.option(
     "--sessions", type=click.Path(path_type=Path), default="data/sessions.parquet", show_default=True, help="Labels."
@@ -32,7 +31,7 @@ CODE = (
 @click.option(
     "--splits", type=click.Path(path_type=Path), default="data/splits.parquet", show_default=True, help="Splits."
 )
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/MODALITY/train]")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME/train]")
 @click.option("--params", type=click.Path(path_type=Path), default="params.yaml", show_default=True, help="Parameters.")
 @click.option(
     "--processes",
@@ -44,14 +43,15 @@ CODE = (
     help="Each takes a GPU, where there are any, and its part of every batch.",
 )
 def command(
-    modality: str, faces: Path, sessions: Path, splits: Path, output: Path | None, params: Path, processes: int
+    name: str, faces: Path, sessions: Path, splits: Path, output: Path | None, params: Path, processes: int
 ) -> None:
-    """Train the recogniser of one modality.
+    """Train the recogniser that `train.NAME` in the parameters describes.
 
-    Its state is chosen by the AUC over all pairs of validation sessions. A run that was killed goes on from the step in
-    hand. Several processes give the losses of one.
+    It sees the modality of that name (albedo, normal, depth, frame, frames), or those that the entry lists as
+    `modalities`, stacked as the channels of one network. Its state is chosen by the AUC over all pairs of validation
+    sessions. A run that was killed goes on from the step in hand. Several processes give the losses of one.
     """
-    settings = parameters.section(params, "train", parameters.Train, modality)
+    settings = parameters.section(params, "train", parameters.Train, name)
 
     from pipeline.progress import wrote
     from pipeline.samples import read_to_fit
@@ -60,7 +60,7 @@ def command(
 
     read = partial(
         read_to_fit,
-        [modality],
+        list(settings.modalities or ()),
         faces=faces,
         sessions=sessions,
         splits=splits,
@@ -68,9 +68,9 @@ def command(
         vocabulary=settings.vocabulary,
         redraw=True,
     )
-    target = output or Path("runs") / modality / "train"
-    key = key_of(modality, settings, faces, sessions, splits, str(target), *source(*CODE))
-    with StageWork(f"train/{modality}", key=key) as work:
-        validation = train(modality, settings, read, work.dir, processes=processes)
+    target = output or Path("runs") / name / "train"
+    key = key_of(name, settings, faces, sessions, splits, str(target), *source(*CODE))
+    with StageWork(f"train/{name}", key=key) as work:
+        validation = train(name, settings, read, work.dir, processes=processes)
         work.publish(work.dir / "result", target)
     wrote(target, note=f"validation AUC {validation['auc']:.4f} at epoch {validation['epoch']}")

@@ -1,4 +1,4 @@
-"""Training of one modality's recogniser: the loop, its checkpoints and what it leaves behind."""
+"""Training of a recogniser: the loop, its checkpoints and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from models import Recogniser, create_model
+from models.adversary import constant_loss
 from models.embedding import embed
-from models.focal import class_constants
-from models.magface import MagFace
-from models.objective import Losses, Objective
-from models.reversal import ramp
+from models.objective import Losses
+from models.recogniser import Recognition
 from models.synchronised import share, together
-from pipeline.attributes import classes
 from pipeline.augment import augment
-from pipeline.contract import Contract, Network
 from pipeline.errors import PsfaceError, UserError
-from pipeline.faces import PREPROCESSING, mirror
+from pipeline.faces import mirror
 from pipeline.fitting import (
     Checkpoint,
     Fitted,
@@ -36,18 +32,17 @@ from pipeline.fitting import (
     make_fabric,
     norm_summary,
     stop_unless_finite,
-    subject_weights,
     verify,
 )
 from pipeline.parallel import end_with_parent
 from pipeline.params import Train
 from pipeline.progress import track
 from pipeline.samples import FaceStore, ReadToFit, Samples
+from stages.train.build import batch_size, codes_of, contract_of, make_objective, make_optimisers, weights_of
+from stages.train.samplers import epoch_batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-NETWORK = "iresnet18"
 
 
 @dataclass
@@ -65,8 +60,8 @@ class Begun:
         """Count one batch of ``batches``."""
         self.batches += 1
         self.norms.append(losses.norm.cpu())
-        for name, loss in losses.tasks.items():
-            self.totals[name] = self.totals.get(name, 0.0) + float(loss.detach()) / batches
+        for name, loss in losses.values.items():
+            self.totals[name] = self.totals.get(name, 0.0) + loss / batches
 
     def get_random(self, rng: torch.Generator, device: torch.device) -> None:
         """Note where the random numbers stand."""
@@ -87,7 +82,8 @@ class Trainer:
 
     Parameters
     ----------
-    modality : str
+    run : str
+        Its name, an entry of `train:`.
     params : Train
     train, validation : Samples
         Of different subjects.
@@ -101,7 +97,7 @@ class Trainer:
 
     def __init__(
         self,
-        modality: str,
+        run: str,
         params: Train,
         train: Samples,
         validation: Samples,
@@ -110,16 +106,14 @@ class Trainer:
         fabric: Fabric,
     ) -> None:
         check_samples(train, validation)
-        self.modality, self.params, self.train, self.validation = modality, params, train, validation
+        self.run, self.params, self.train, self.validation = run, params, train, validation
         self.store, self.validation_store = stores
         self.checkpoint = Checkpoint(scratch / "last.pt")
         self.fabric = fabric
-        self.contract = contract_of(modality, params, self.validation_store)
+        self.contract = contract_of(run, params, self.validation_store)
         self.labels = {name: torch.from_numpy(codes) for name, codes in train.labels.items()}
-        subjects, target = np.unique(train.subject, return_inverse=True)
-        self.target, self.subjects = torch.from_numpy(target), len(subjects)
-        self.weight = torch.from_numpy(train.weight / train.weight.mean())
-        self.subject_weight = torch.from_numpy(subject_weights(train))
+        self.target, self.subjects = codes_of(train.subject)
+        self.weight, self.subject_weight = weights_of(params, train)
         with torch.random.fork_rng():  # initial weights are the seed's, and nobody else's random numbers move
             torch.manual_seed(params.seed)
             self._build()
@@ -127,9 +121,8 @@ class Trainer:
         self.best: dict[str, Any] = {"auc": -1.0, "epoch": 0, "state": {}}
 
     def _build(self) -> None:
-        params = self.params
-        processes = self.fabric.world_size
-        self.size = min(params.batch, len(self.train))
+        params, processes = self.params, self.fabric.world_size
+        self.size = batch_size(params, len(self.train))
         if self.size % processes:
             raise UserError(
                 f"a batch of {self.size} faces cannot be shared by {processes} processes: change train.batch"
@@ -137,23 +130,23 @@ class Trainer:
         model = create_model(self.contract.network.name, **self.contract.network.kwargs)
         assert isinstance(model, Recogniser)
         self.network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        constants = {
-            name: class_constants(self.train.counts(name, params.vocabulary), params.focus) for name in self.labels
-        }
-        identity = MagFace(params.dimension, self.subjects, **params.identity.model_dump())
-        weights: dict[str, float] = {name: params.attributes[name] for name in params.attributes}
-        objective = Objective(identity, constants, weights, params.adversary)
-        self.objective = objective.to(self.fabric.device)
+        self.objective = make_objective(params, self.train, self.subjects).to(self.fabric.device)
         if processes > 1:
             share(self.network)
         self.model = self.fabric.setup_module(self.network)
-        optimiser = torch.optim.AdamW(_groups(self.network, objective), lr=params.lr, weight_decay=params.weight_decay)
+        optimiser, self.opponent = make_optimisers(params, self.network, self.objective)
         self.optimiser: Any = self.fabric.setup_optimizers(optimiser)
+        self.share = 0.0  # of the adversaries' coefficients
+        against = self.objective.adversaries
+        self.constants = {
+            f"constant_{name}": constant_loss(loss.alpha.tolist(), self.labels[name], self.weight)  # type: ignore
+            for name, loss in (against.losses.items() if against is not None else ())
+        }
 
     def fit(self) -> Fitted:
         """Train to the last epoch, or until validation has not gained for ``patience`` of them."""
         self._resume()
-        for _ in track(range(self.epoch, self.params.epochs), f"train {self.modality}"):
+        for _ in track(range(self.epoch, self.params.epochs), f"train {self.run}"):
             if self.epoch - self.best["epoch"] >= self.params.patience:
                 break
             devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
@@ -174,21 +167,18 @@ class Trainer:
         seed = self.params.seed + 1 + self.epoch
         rng = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
-        order = torch.randperm(len(self.train), generator=rng)
-        batches = order[: len(order) // self.size * self.size].split(self.size)  # one face alone has no variance
+        params = self.params
+        batches = epoch_batches(params.sampler, self.target, self.labels, self.size, params.per_subject, rng)
         begun = self.begun
         begun.set_random(rng, self.fabric.device)
         for number in range(begun.batches, len(batches)):
-            progress = (self.epoch + number / len(batches)) / self.params.epochs
+            progress = (self.epoch + number / len(batches)) / params.epochs
+            rate = learning_rate(progress + 1 / len(batches) / params.epochs, params.lr, params.warmup)
             for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(
-                    progress + 1 / len(batches) / self.params.epochs, self.params.lr, self.params.warmup
-                )
-            self.network.reversal = ramp(progress)
+                group["lr"] = rate
+            self.share = risen(progress, params.adversary.rise)
             losses = self._step(batches[number], rng)
-            stop_unless_finite(
-                losses.not_finite(), epoch=self.epoch + 1, batch=number + 1, section=f"train.{self.modality}"
-            )
+            stop_unless_finite(losses.not_finite(), epoch=self.epoch + 1, batch=number + 1, section=f"train.{self.run}")
             begun.add(losses, len(batches))
             if self.checkpoint.due() and begun.batches < len(batches):
                 begun.get_random(rng, self.fabric.device)
@@ -209,27 +199,42 @@ class Trainer:
         put = self.fabric.to_device
         labels = {name: put(codes[chosen]) for name, codes in self.labels.items()}
         seen = self.model(inputs)
+        seen = together(seen) if self.fabric.world_size > 1 else seen
+        weight = put(self.weight[chosen])
         losses: Losses = self.objective(
-            together(seen) if self.fabric.world_size > 1 else seen,
-            put(self.target[chosen]),
-            labels,
-            put(self.weight[chosen]),
-            put(self.subject_weight[chosen]),
+            seen, put(self.target[chosen]), labels, weight, put(self.subject_weight[chosen]), self.share
         )
         self.fabric.backward(losses.total)
         if self.fabric.world_size > 1:  # the network's gradients are averaged by DDP, these should be the same anyway
             for parameter in self.objective.parameters():
-                parameter.grad = cast(Tensor, self.fabric.all_reduce(cast(Tensor, parameter.grad)))
+                if parameter.grad is not None:
+                    parameter.grad = self.fabric.all_reduce(parameter.grad)  # type: ignore[assignment]
         self.optimiser.step()
         self.optimiser.zero_grad()
+        self._sharpen(seen, labels, weight)
         return losses
+
+    def _sharpen(self, seen: Recognition, labels: dict[str, Tensor], weight: Tensor) -> None:
+        """The adversaries' own steps on a batch, of which the first has its gradient already."""
+        if self.opponent is None:
+            return
+        assert self.objective.adversaries is not None
+        self.opponent.step()
+        embedding = seen.embedding.detach()
+        for _ in range(self.params.adversary.steps - 1):
+            self.opponent.zero_grad()
+            torch.stack(list(self.objective.adversaries(embedding, labels, weight).values())).sum().backward()
+            self.opponent.step()
+        self.opponent.zero_grad()
 
     def _validate(self, losses: dict[str, float]) -> None:
         # the first process looks, so that all decide alike
         rates, accuracy = self.fabric.broadcast(self._rates() if self.fabric.is_global_zero else ({}, {}))
         columns = {f"validation_{name}": value for name, value in (rates | accuracy).items()}
         lr = self.optimiser.param_groups[0]["lr"]
-        self.history.add(epoch=self.epoch, lr=lr, reversal=self.network.reversal, **losses, **columns)
+        weights = {f"weight_{name}": weight for name, weight in self.objective.weights.items()}
+        learned = weights if self.params.task_weights == "uncertainty" else {}
+        self.history.add(epoch=self.epoch, lr=lr, reversal=self.share, **losses, **self.constants, **learned, **columns)
         if rates["auc"] > self.best["auc"]:
             state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
             self.best = {**rates, "epoch": self.epoch, "balanced_accuracy": accuracy, "state": state}
@@ -256,6 +261,7 @@ class Trainer:
                 "network": self.network.state_dict(),
                 "objective": self.objective.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
+                "opponent": self.opponent.state_dict() if self.opponent is not None else None,
             }
         )
 
@@ -266,47 +272,24 @@ class Trainer:
         self.network.load_state_dict(parts["network"])
         self.objective.load_state_dict(parts["objective"])
         self.optimiser.load_state_dict(parts["optimiser"])
+        if self.opponent is not None:
+            self.opponent.load_state_dict(parts["opponent"])
         self.epoch, self.best, self.history = parts["epoch"], parts["best"], History(parts["history"])
         self.begun = Begun(**parts["begun"])
         if self.fabric.is_global_zero:
-            goes_on(f"train {self.modality}", self.epoch, self.begun.batches)
+            goes_on(f"train {self.run}", self.epoch, self.begun.batches)
 
 
-def _groups(*modules: torch.nn.Module) -> list[dict[str, Any]]:
-    """Parameters for the optimiser: norms, slopes and biases are not decayed."""
-    parameters = [p for module in modules for p in module.parameters()]
-    still = [p for p in parameters if p.ndim <= 1]
-    return [{"params": [p for p in parameters if p.ndim > 1]}, {"params": still, "weight_decay": 0.0}]
+def risen(progress: float, rise: float) -> float:
+    """How far the adversaries' coefficients have risen, in [0, 1]: in a line over the share ``rise`` of training.
 
-
-def contract_of(modality: str, params: Train, store: FaceStore) -> Contract:
-    """What the run says of itself: preprocessing and network."""
-    size, channels = store.arrays[modality].shape[2:]
-    attributes: dict[str, int] = {name: len(classes(name, params.vocabulary)) for name in params.attributes}
-    kwargs = {
-        "modality": modality,
-        "channels": channels,
-        "size": size,
-        "attributes": attributes,
-        "width": params.width,
-        "strides": list(params.strides),
-        "dimension": params.dimension,
-        "dropout": params.dropout,
-    }
-    return Contract(
-        run=modality,
-        modalities=[modality],
-        size=size,
-        channels={modality: channels},
-        normalisation={modality: PREPROCESSING[modality]},
-        network=Network(name=NETWORK, kwargs=kwargs),
-        attributes=attributes,
-        vocabulary=params.vocabulary,
-    )
+    An adversary that still guesses must not steer the features.
+    """
+    return min(progress / rise, 1.0) if rise > 0 else 1.0
 
 
 def train(
-    modality: str, params: Train, read: Callable[[], ReadToFit], scratch: Path, *, processes: int = 1
+    run: str, params: Train, read: Callable[[], ReadToFit], scratch: Path, *, processes: int = 1
 ) -> dict[str, Any]:
     """Fit a recogniser in one process or in several, write its files to ``scratch/result``, and return its validation.
 
@@ -319,7 +302,7 @@ def train(
     """
     fabric = make_fabric(params.precision, processes)
     done: dict[str, Any] | PsfaceError = fabric.launch(
-        partial(_train, modality=modality, params=params, read=read, scratch=scratch)
+        partial(_train, run=run, params=params, read=read, scratch=scratch)
     )
     if isinstance(done, PsfaceError):
         raise done
@@ -327,13 +310,13 @@ def train(
 
 
 def _train(
-    fabric: Fabric, modality: str, params: Train, read: Callable[[], ReadToFit], scratch: Path
+    fabric: Fabric, run: str, params: Train, read: Callable[[], ReadToFit], scratch: Path
 ) -> dict[str, Any] | PsfaceError:
     if fabric.world_size > 1:
         end_with_parent(os.getppid())
     try:
         samples, stores = read()
-        fitted = Trainer(modality, params, *samples, stores, scratch, fabric).fit()
+        fitted = Trainer(run, params, *samples, stores, scratch, fabric).fit()
     except PsfaceError as error:
         return error  # of a process of its own, an exception would come back as the text of its traceback
     if fabric.is_global_zero:

@@ -103,7 +103,7 @@ def run(folder: Path) -> tuple[bytes, bytes]:
     """The bytes of an untrained run's contract and weights."""
     torch.manual_seed(3)
     attributes = {"gender": 2}
-    arguments = {"modality": "normal", "channels": 3, "size": 32, "attributes": attributes, "width": 2, "dimension": 4}
+    arguments = {"channels": {"normal": 3}, "size": 32, "attributes": attributes, "width": 2, "dimension": 4}
     contract = Contract(
         run="normal",
         modalities=["normal"],

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.magface import MagFace, lambda_bound, weighted_mean
+from models.magface import MagFace, lambda_bound
+from models.margins import turned, weighted_mean
 
 D, K, B = 8, 5, 6
 
@@ -100,8 +101,7 @@ def test_finite_where_the_angle_is_zero_or_pi(sign: float) -> None:
 @given(st.floats(0.46, 0.79))
 def test_target_logit_falls_as_the_angle_grows(margin: float) -> None:
     theta = torch.linspace(1e-3, math.pi - 1e-3, 400, dtype=torch.float64)
-    turned = MagFace._with_margin(theta.cos(), torch.full_like(theta, margin))
-    assert bool((turned.diff() < 0).all())
+    assert bool((turned(theta.cos(), torch.full_like(theta, margin)).diff() < 0).all())
 
 
 def test_weights_count_by_sample() -> None:

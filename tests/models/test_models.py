@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models import Recogniser, create_model, model_names, register
+from models.adversary import Adversaries
+from models.attention import ATTENTIONS
 from models.embedding import embed
 from models.focal import class_constants
 from models.magface import MagFace
@@ -21,7 +23,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def branch(modality: str, size: int = 96, **changes: Any) -> dict[str, Any]:
-    kwargs = {"modality": modality, "channels": CHANNELS[modality], "size": size, "attributes": ATTRIBUTES}
+    kwargs = {"channels": {modality: CHANNELS[modality]}, "size": size, "attributes": ATTRIBUTES}
     return {"name": "iresnet18", "kwargs": {**kwargs, "width": 8, "dimension": 64, **changes}}
 
 
@@ -41,13 +43,22 @@ def labels(count: int = 4) -> dict[str, Tensor]:
     return {name: torch.arange(count) % n for name, n in ATTRIBUTES.items()}
 
 
-def objective(model: nn.Module, **changes: Any) -> Objective:
+def objective(model: nn.Module, coefficient: float | None = None, **changes: Any) -> Objective:
+    torch.manual_seed(2)
     constants = {name: class_constants([1] * n, focus=1.0) for name, n in ATTRIBUTES.items()}
+    if coefficient is not None:
+        alpha = {name: each[0] for name, each in constants.items()}
+        changes["adversaries"] = Adversaries(model.dimension, alpha, dict.fromkeys(ATTRIBUTES, coefficient))
     return Objective(MagFace(model.dimension, 3), constants, dict.fromkeys(ATTRIBUTES, 1.0), **changes)
 
 
+def judged(model: nn.Module, losses: Objective) -> Any:
+    ones = torch.ones(4)
+    return losses(model(faces()), torch.tensor([0, 1, 2, 0]), labels(), ones, ones)
+
+
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("size", [112, 96])
+@pytest.mark.parametrize("size", [112, 96, 250])
 @pytest.mark.parametrize("name", model_names())
 def test_shapes(name: str, size: int, device: str) -> None:
     model = make(name, size).to(device).eval()
@@ -55,24 +66,84 @@ def test_shapes(name: str, size: int, device: str) -> None:
     assert seen.embedding.shape == (3, model.dimension)
     assert seen.embedding.device.type == device
     assert {k: v.shape for k, v in seen.logits.items()} == {k: (3, n) for k, n in ATTRIBUTES.items()}
-    assert seen.adversary == {}
 
 
-@pytest.mark.parametrize("name", model_names())
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    model = make(name)
+def gets_gradients(model: nn.Module) -> None:
     model.train()
-    losses = objective(model)
-    ones = torch.ones(4)
-    found = losses(model(faces()), torch.tensor([0, 1, 2, 0]), labels(), ones, ones)
+    losses = objective(model, coefficient=0.5, learned=True)
+    found = judged(model, losses)
     found.total.backward()
-    for key, parameter in model.named_parameters():
+    for key, parameter in [*model.named_parameters(), *losses.named_parameters()]:
         if parameter.requires_grad:
             assert parameter.grad is not None, key
             assert bool(torch.isfinite(parameter.grad).all()), key
             assert float(parameter.grad.abs().sum()) > 0, key
-    assert float(losses.identity.centres.grad.abs().sum()) > 0
     assert found.not_finite() is None
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    gets_gradients(make(name))
+
+
+@pytest.mark.parametrize("changes", [{"attention": a} for a in (*ATTENTIONS, "none")] + [{"activation": "relu"}])
+def test_every_variant_gets_gradients(changes: dict[str, str]) -> None:
+    torch.manual_seed(0)
+    gets_gradients(create_model("iresnet18", **branch("normal", **changes)["kwargs"]))
+
+
+@pytest.mark.parametrize("name", [n for n in model_names() if n != "fusion"])
+def test_bfloat16_is_finite_and_near_float32(name: str) -> None:
+    """Embeddings in bfloat16 point where those in float32 do, and all losses and gradients are finite."""
+    model = make(name).to(memory_format=torch.channels_last)
+    losses = objective(model, coefficient=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = judged(model, losses)
+    found.total.backward()
+    assert found.not_finite() is None
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters() if p.grad is not None)
+    model.eval()
+    with torch.no_grad():
+        exact = model(faces()).embedding
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(faces()).embedding.float()
+    assert float(nn.functional.cosine_similarity(exact, rough).min()) > 0.99
+
+
+def test_without_decomposition_all_read_the_same_map() -> None:
+    model = create_model("iresnet18", **branch("normal", attention="none")["kwargs"]).eval()
+    x = model.backbone(faces()["normal"])
+    parts, identity = model.decomposition(x)
+    assert list(parts) == list(ATTRIBUTES)
+    assert all(torch.equal(part, x) for part in [*parts.values(), identity])
+    assert not list(model.decomposition.parameters())
+
+
+def test_attributes_are_taken_out_in_their_given_order() -> None:
+    given = {"gender": 2, "expression": 4}
+    model = create_model("iresnet18", **branch("normal", attributes=given)["kwargs"]).eval()
+    x = model.backbone(faces()["normal"])
+    parts, identity = model.decomposition(x)
+    torch.testing.assert_close(parts["gender"], x * model.decomposition.steps["gender"](x))
+    rest = x - parts["gender"]
+    torch.testing.assert_close(parts["expression"], rest * model.decomposition.steps["expression"](rest))
+    torch.testing.assert_close(identity, rest - parts["expression"])
+    assert list(model.eval()(faces()).logits) == ["gender", "expression"]
+
+
+def test_early_fusion_stacks_the_modalities() -> None:
+    """One network over channels side by side, in the order of its modalities and not of the input's."""
+    torch.manual_seed(0)
+    kwargs = branch("normal", channels={"normal": 3, "albedo": 1})["kwargs"]
+    model = create_model("iresnet18", **kwargs).eval()
+    inputs = faces()
+    assert model.backbone.stem[0].weight.shape[1] == 4
+    stacked = torch.cat([inputs["normal"], inputs["albedo"]], dim=1)
+    expected = model.embedding(model.decomposition(model.backbone(stacked))[1])
+    for given in (inputs, dict(reversed(list(inputs.items())))):
+        torch.testing.assert_close(model(given).embedding, expected)
+    with pytest.raises(ValueError, match="sees normal with albedo, and got normal"):
+        model({"normal": inputs["normal"]})
 
 
 def test_each_attribute_trains_its_own_module() -> None:
@@ -89,13 +160,22 @@ def test_each_attribute_trains_its_own_module() -> None:
 
 def test_adversaries_learn_while_the_features_unlearn() -> None:
     grads = {}
-    for coefficient in (1.0, -1.0):
+    for share in (1.0, 0.5, 0.0):
         model = make("iresnet18")
-        model.reversal = coefficient
-        model(faces()).adversary["gender"].square().sum().backward()
-        grads[coefficient] = (model.backbone.stem[0].weight.grad, model.adversaries["gender"].classify.weight.grad)
-    torch.testing.assert_close(grads[1.0][0], -grads[-1.0][0])
-    torch.testing.assert_close(grads[1.0][1], grads[-1.0][1])
+        losses = objective(model, coefficient=0.4)
+        ones = torch.ones(4)
+        losses.adversaries(model(faces()).embedding, labels(), ones, share)["gender"].backward()
+        reader = losses.adversaries.readers["gender"][0].weight.grad
+        grads[share] = (model.backbone.stem[0].weight.grad, reader)
+    model = make("iresnet18")
+    plain = objective(model, coefficient=-1.0)  # a coefficient of -1 lets the gradient through as it is
+    plain.adversaries(model(faces()).embedding, labels(), torch.ones(4))["gender"].backward()
+    through = model.backbone.stem[0].weight.grad
+    torch.testing.assert_close(grads[1.0][0], -0.4 * through, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(grads[0.5][0], -0.2 * through, rtol=1e-3, atol=1e-6)
+    assert float(grads[0.0][0].abs().sum()) == 0
+    for share in (0.5, 0.0):
+        torch.testing.assert_close(grads[1.0][1], grads[share][1])
 
 
 def test_norms_start_inside_magfaces_range() -> None:
@@ -120,12 +200,32 @@ def test_losses_are_weighted_and_missing_labels_do_not_count() -> None:
     seen = model(faces())
     ones, subject = torch.ones(4), torch.tensor([0, 1, 2, 0])
     none = {name: torch.full((4,), -1) for name in ATTRIBUTES}
-    heavy = objective(model, adversary=0.5)
+    heavy = objective(model, coefficient=0.5)
+    heavy.fixed["pose"] = 3.0
     found = heavy(seen, subject, labels(), ones, ones)
     identity = found.tasks["identity"]
-    attributes = sum(found.tasks[n] + 0.5 * found.tasks[f"adversary_{n}"] for n in ATTRIBUTES)
-    torch.testing.assert_close(found.total, identity + attributes)
+    attributes = sum(found.tasks[n] + found.tasks[f"adversary_{n}"] for n in ATTRIBUTES)
+    torch.testing.assert_close(found.total, identity + attributes + 2 * found.tasks["pose"])
     torch.testing.assert_close(heavy(seen, subject, none, ones, ones).total, identity)
+
+
+def test_learned_uncertainty_starts_from_the_weights_and_finds_the_balance() -> None:
+    """Kendall et al. 2018: e^-s L + s / 2 has its minimum at s = log 2 L."""
+    model = make("iresnet18")
+    losses = objective(model, learned=True)
+    losses.uncertainty["pose"].data.fill_(-np.log(2.0))
+    assert losses.weights["pose"] == pytest.approx(2.0)
+    seen, ones, subject = model(faces()), torch.ones(4), torch.tensor([0, 1, 2, 0])
+    found = losses(seen, subject, labels(), ones, ones)
+    expected = sum(found.tasks.values()) + found.tasks["pose"] - np.log(2.0) / 2
+    torch.testing.assert_close(found.total, expected)
+    with torch.no_grad():
+        for name, s in losses.uncertainty.items():
+            s.fill_(float(torch.log(2 * found.tasks[name])))
+    seen = type(seen)(seen.embedding.detach(), {n: x.detach() for n, x in seen.logits.items()})
+    losses(seen, subject, labels(), ones, ones).total.backward()
+    for s in losses.uncertainty.values():
+        torch.testing.assert_close(s.grad, torch.zeros(1), atol=1e-5, rtol=0)
 
 
 def test_frozen_branches_do_not_drift() -> None:
@@ -134,11 +234,10 @@ def test_frozen_branches_do_not_drift() -> None:
     before = {k: v.clone() for k, v in model.state_dict().items() if k.startswith("branches.")}
     model.train()
     assert not any(module.training for module in model.branches.modules())
-    ones = torch.ones(4)
     losses = objective(model)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.SGD(trained, lr=0.1)
-    losses(model(faces()), torch.tensor([0, 1, 2, 0]), labels(), ones, ones).total.backward()
+    judged(model, losses).total.backward()
     optimiser.step()
     after = model.state_dict()
     assert all(torch.equal(after[k], v) for k, v in before.items())
@@ -199,8 +298,12 @@ def test_wrong_inputs_are_refused() -> None:
         model({"albedo": torch.zeros(1, 1, 96, 96)})
     with pytest.raises(ValueError, match="expected faces of shape"):
         model({"normal": torch.zeros(1, 3, 64, 96)})
-    with pytest.raises(ValueError, match="no attribute `hat`"):
-        Recogniser("normal", 3, 96, {"hat": 2})
+    with pytest.raises(ValueError, match="no attention `hat`"):
+        Recogniser("iresnet18", {"normal": 3}, 96, {"pose": 2}, attention="hat")
+    with pytest.raises(ValueError, match="no activation `hat`"):
+        Recogniser("iresnet18", {"normal": 3}, 96, {"pose": 2}, activation="hat")
+    with pytest.raises(ValueError, match="at least one modality"):
+        Recogniser("iresnet18", {}, 96, {"pose": 2})
 
 
 def test_registry_knows_its_names() -> None:

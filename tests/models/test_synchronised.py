@@ -24,7 +24,7 @@ PROCESSES, BATCH, SUBJECTS = 2, 6, 3
 
 def make() -> tuple[nn.Module, Objective]:
     torch.manual_seed(0)
-    kwargs = {"modality": "normal", "channels": 3, "size": 32, "attributes": ATTRIBUTES, "width": 8, "dimension": 144}
+    kwargs = {"channels": {"normal": 3}, "size": 32, "attributes": ATTRIBUTES, "width": 8, "dimension": 144}
     network = create_model("iresnet18", **kwargs, dropout=0.4).double()
     constants = {name: class_constants([1] * n, 1.0) for name, n in ATTRIBUTES.items()}
     objective = Objective(MagFace(144, SUBJECTS), constants, dict.fromkeys(ATTRIBUTES, 1.0)).double()

@@ -59,7 +59,9 @@ def test_a_run_is_whole(ready: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert history["epoch"].tolist() == [1, 2]
     columns = {"lr", "reversal", "norm_mean", "norm_low", "norm_high", "clamped", "validation_auc", "validation_eer"}
     losses = {f"loss_{name}" for n in ATTRIBUTES for name in (n, f"adversary_{n}")} | {"loss_identity"}
-    assert columns | losses <= set(history)
+    constants = {f"constant_{name}" for name in ATTRIBUTES}
+    assert columns | losses | constants <= set(history)
+    assert history["constant_gender"].tolist() == pytest.approx([np.log(2)] * 2, rel=0.01)  # no weights, classes alike
 
 
 def test_weights_hold_no_class_head_and_give_the_stated_auc(ready: Path) -> None:
@@ -158,6 +160,83 @@ def test_two_processes_give_the_losses_of_one(ready: Path) -> None:
     assert {n: v.shape for n, v in alone.items()} == {n: v.shape for n, v in shared.items()}
 
 
+VARIED = {
+    "pk, triplets, learned weights": {
+        "sampler": "pk",
+        "identity": {"loss": "triplet", "margin": 0.3, "miner": "all"},
+        "task_weights": "uncertainty",
+    },
+    "identities, ArcFace, cross-entropy": {
+        "sampler": "identities",
+        "identity": {"loss": "arcface", "scale": 16, "margin": 0.2},
+        "attribute_loss": "cross_entropy",
+        "weighted": False,
+        "activation": "relu",
+        "backbone": "resnet18",
+    },
+    "attributes, CosFace, no decomposition, an attribute absent": {
+        "sampler": "attributes",
+        "identity": {"loss": "cosface", "scale": 16, "margin": 0.2},
+        "attention": "none",
+        "attributes": {"gender": 1.0, "spectacles": 2.0},
+        "adversaries": {},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", VARIED)
+def test_every_variant_goes_on_where_it_was_killed(kind: str, ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of an epoch, to the same bytes; pins the thesis's thirteenth defect, a state that was not whole."""
+    prepare(**VARIED[kind])
+    main(["train", "normal"])
+    whole = {p.name: p.read_bytes() for p in RUN.iterdir()}
+    shutil.rmtree(RUN)
+    step, left = fit.Trainer._step, iter([True] * 3 + [False] + [True] * 100)
+
+    def die(self: fit.Trainer, *arguments: Any) -> Any:
+        if not next(left):
+            raise Killed
+        return step(self, *arguments)
+
+    monkeypatch.setattr(fit.Trainer, "_step", die)
+    monkeypatch.setattr(fit.Checkpoint, "due", lambda self: True)
+    with pytest.raises(Killed):
+        main(["train", "normal"])
+    main(["train", "normal"])
+    assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
+    history = pd.read_csv(RUN / "history.csv")
+    assert ("weight_identity" in history) == (VARIED[kind].get("task_weights") == "uncertainty")
+    assert set(load_run(RUN)[0].attributes) == set(VARIED[kind].get("attributes", ATTRIBUTES))
+
+
+def test_early_fusion_is_an_entry_that_lists_its_modalities(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare()
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["train"]["early"] = {**TINY, "modalities": ["albedo", "normal", "frame"]}
+    Path("params.yaml").write_text(yaml.safe_dump({**values, "evaluate": {"resamples": 100}}))
+    main(["train", "early"])
+    contract, state = load_run("runs/early/train")
+    assert (contract.run, contract.modalities) == ("early", ["albedo", "normal", "frame"])
+    assert contract.channels == {"albedo": 1, "normal": 3, "frame": 1}
+    assert state["backbone.stem.0.weight"].shape[1] == 5
+    main(["evaluate", "early"])
+    metrics = yaml.safe_load(Path("runs/early/evaluate/metrics.json").read_text())
+    assert metrics["run"]["modalities"] == "albedo+normal+frame"
+
+
+def test_attributes_go_in_the_order_of_the_parameters(ready: Path) -> None:
+    order = {"pose": 1.0, "gender": 1.0, "spectacles": 1.0}
+    prepare(epochs=1)
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["train"]["normal"]["attributes"] = order
+    Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    main(["train", "normal"])
+    contract, state = load_run(RUN)
+    model = create_model(contract.network.name, **contract.network.kwargs)
+    assert model.decomposition.attributes == tuple(order)
+    assert not any(name in key for key in state for name in ("expression", "adversar", "centres", "fc"))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_mistake_in_several_processes_is_one_line(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,6 +312,7 @@ def test_a_loss_that_breaks_is_named(
         (["noodle"], "noodle"),
         (["normal", "--splits", "none.parquet"], "none.parquet is missing: run `psface balance`"),
         (["depth"], "`train.depth` is missing"),
+        (["defaults"], "`train.defaults` is missing"),
         (["normal", "--faces", "nowhere"], "is missing: run `psface crop`"),
     ],
 )
@@ -246,7 +326,7 @@ def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytes
 def test_a_small_training_set_learns(ready: Path) -> None:
     """Faces of one subject share a weak pattern: training must find it where an untrained network does not."""
     still = {"rotate": 0, "zoom": 0, "shift": 0, "mirror": 0, "tilt": 0, "light": 0, "cut": 0, "patches": 0}
-    prepare(epochs=6, batch=8, strides=[1, 2, 2, 2], lr=0.002, adversary=0, augment=still)
+    prepare(epochs=6, batch=8, strides=[1, 2, 2, 2], lr=0.002, adversaries={}, augment=still)
     main(["train", "normal"])
     history = pd.read_csv(RUN / "history.csv")
     assert history["loss_identity"].iloc[-1] < history["loss_identity"].iloc[0]

@@ -20,8 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from pipeline.identification import protocols
 from pipeline.verification import PairScores, cosine_matrix, pair_scores, rates, resample
-from stages.evaluate.identification import protocols
 
 FARS = (0.01, 0.001)
 

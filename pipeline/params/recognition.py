@@ -219,7 +219,7 @@ class Evaluate(Section):
 
     seed: Seed = 7
     resamples: Annotated[int, Field(ge=100)] = 1000
-    fars: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.01, 0.001)
+    fars: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (0.1, 0.01, 0.001, 0.0001)
 
 
 class Report(Section):

@@ -1,9 +1,12 @@
-"""How well a run reads attributes: AUROC and balanced accuracy against the true label, missing labels left out.
+"""How well a run reads attributes: AUROC, balanced accuracy, F1 and confusions against the true label.
+
+Missing labels are left out.
 
 The AUROC is the chance that a session of the class is given a higher probability of it than a session of another
 class, a tie counting half; with more than two classes it is the mean over the classes that occur, each against the
 rest. Balanced accuracy is the mean over those classes of the share of their sessions whose most probable class is
-right, so that the constant answer scores one over their number however skewed the data are.
+right, so that the constant answer scores one over their number however skewed the data are. F1 is the mean over those
+classes of 2 TP / (2 TP + FP + FN), which also falls when a rare class is answered too often.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pipeline.verification import interval
 def attribute_scores(
     probabilities: np.ndarray, truth: np.ndarray, subjects: np.ndarray, weights: np.ndarray
 ) -> dict[str, Any]:
-    """AUROC and balanced accuracy with 95 % intervals by resampling subjects.
+    """AUROC, balanced accuracy and F1 with 95 % intervals by resampling subjects.
 
     Parameters
     ----------
@@ -34,8 +37,8 @@ def attribute_scores(
 
     Returns
     -------
-    ``{"auroc": {"value", "low", "high"}, "balanced_accuracy": {...}}``, or ``{"absent": reason}`` where fewer than two
-    classes occur. A resample that loses a class is left out of the interval.
+    ``{"auroc": {"value", "low", "high"}, "balanced_accuracy": {...}, "f1": {...}}``, or ``{"absent": reason}`` where
+    fewer than two classes occur. A resample that loses a class is left out of the interval.
     """
     known = truth != MISSING
     classes = np.unique(truth[known])
@@ -50,7 +53,16 @@ def attribute_scores(
     return {
         "auroc": interval(_auroc(scores, truth, classes, point)[0], _auroc(scores, truth, classes, draws)),
         "balanced_accuracy": interval(_recall(guess, truth, classes, point)[0], _recall(guess, truth, classes, draws)),
+        "f1": interval(_f1(guess, truth, classes, point)[0], _f1(guess, truth, classes, draws)),
     }
+
+
+def confusion(guess: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """(n, n) labelled sessions by true class (row) and most probable class (column)."""
+    table = np.zeros((classes, classes), dtype=int)
+    known = truth != MISSING
+    np.add.at(table, (truth[known], guess[known]), 1)
+    return table
 
 
 def class_counts(truth: np.ndarray, subjects: np.ndarray, names: tuple[str, ...]) -> dict[str, dict[str, int]]:
@@ -86,4 +98,14 @@ def _recall(guess: np.ndarray, truth: np.ndarray, classes: np.ndarray, weights: 
     right = weights * (guess == truth)
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = [right[:, truth == c].sum(axis=1) / weights[:, truth == c].sum(axis=1) for c in classes]
+    return np.mean(shares, axis=0)
+
+
+def _f1(guess: np.ndarray, truth: np.ndarray, classes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(R,) mean over the classes of 2 TP / (2 TP + FP + FN), under (R, N) weights; NaN where a class is lost."""
+    shares = []
+    for c in classes:
+        said, true = weights[:, guess == c].sum(axis=1), weights[:, truth == c].sum(axis=1)
+        both = weights[:, (guess == c) & (truth == c)].sum(axis=1)
+        shares.append(np.where(true > 0, 2 * both / np.maximum(said + true, 1), np.nan))
     return np.mean(shares, axis=0)

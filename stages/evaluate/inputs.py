@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from pipeline.attributes import ATTRIBUTES
@@ -14,6 +15,18 @@ from pipeline.errors import UserError
 from pipeline.faces import Faces
 from pipeline.samples import SPLIT_COLUMNS, FaceStore, Samples, read_samples
 from pipeline.tables import read_parquet
+
+PHOTOMETRIC = ("residual", "integrability")
+MOST_PROBED = 2000  # training sessions that are embedded for the probes
+
+
+@dataclass(frozen=True)
+class ProbedSet:
+    """Training sessions that probes are fitted on: subjects (M,), binary labels (M,) by attribute, and their faces."""
+
+    subject: np.ndarray
+    binary: dict[str, np.ndarray]
+    faces: FaceStore
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,11 @@ class EvaluationSet:
         Ids, subjects, labels in the run's vocabulary, sorted by id.
     rigs
         (N,) text.
+    binary
+        By attribute, (N,) labels in the binary vocabulary, -1 where missing, whatever the run's own is.
+    facts
+        By name (N,) float64, NaN where unknown: `age` in years; `albedo`, the median inside the face as reconstructed;
+        `detector`, its score; `residual` and `integrability` of the reconstruction.
     inputs
         By modality, (N, C, H, W) float32 as the network sees them.
     without_face
@@ -34,11 +52,15 @@ class EvaluationSet:
 
     samples: Samples
     rigs: np.ndarray
+    binary: dict[str, np.ndarray]
+    facts: dict[str, np.ndarray]
     inputs: dict[str, Tensor]
     without_face: int
 
 
-def read_evaluation_set(contract: Contract, *, faces: Path, sessions: Path, splits: Path) -> EvaluationSet:
+def read_evaluation_set(
+    contract: Contract, *, faces: Path, sessions: Path, splits: Path, quality: Path
+) -> EvaluationSet:
     """Read the test sessions for a run.
 
     Raises
@@ -65,13 +87,74 @@ def read_evaluation_set(contract: Contract, *, faces: Path, sessions: Path, spli
         attributes=list(ATTRIBUTES),
         vocabulary=contract.vocabulary,
     )
-    rigs = read_parquet(sessions, made_by="ingest", columns={"id": str, "rig": object}).set_index("id")["rig"]
+    known = read_parquet(sessions, made_by="ingest", columns={"id": str, "rig": object}).set_index("id")
+    known = known.loc[samples.session]
     return EvaluationSet(
         samples=samples,
-        rigs=rigs.loc[samples.session].to_numpy(dtype=str),
+        rigs=known["rig"].to_numpy(dtype=str),
+        binary=in_binary(samples.labels, contract.vocabulary),
+        facts={
+            "age": _numbers(known.reindex(columns=["age"])["age"]),
+            "albedo": _albedo(packed, samples.row),
+            "detector": _numbers(
+                packed.index.set_index("session").reindex(columns=["score"]).loc[samples.session, "score"]
+            ),
+            **_photometric(quality, samples.session),
+        },
         inputs=dict(FaceStore(packed, contract.modalities, samples.row).all()),
         without_face=int(tested.sum()) - len(samples),
     )
+
+
+def read_probed_set(contract: Contract, *, faces: Path, sessions: Path, splits: Path, seed: int) -> ProbedSet | None:
+    """Training sessions to fit probes on, at most `MOST_PROBED` drawn by ``seed``; None without any."""
+    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS, key="session")
+    packed = Faces(faces)
+    chosen = table[(table["split"] == "train") & table["keep"].astype(bool)]
+    if not len(chosen) or not (packed.rows_for(chosen["session"].tolist()) >= 0).any():
+        return None
+    samples = read_samples(
+        "train",
+        faces=packed,
+        sessions=sessions,
+        splits=splits,
+        attributes=list(ATTRIBUTES),
+        vocabulary=contract.vocabulary,
+    )
+    drawn = np.arange(len(samples))
+    if len(drawn) > MOST_PROBED:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(drawn), MOST_PROBED, replace=False))
+    binary = in_binary({name: codes[drawn] for name, codes in samples.labels.items()}, contract.vocabulary)
+    return ProbedSet(samples.subject[drawn], binary, FaceStore(packed, contract.modalities, samples.row[drawn]))
+
+
+def in_binary(labels: dict[str, np.ndarray], vocabulary: str) -> dict[str, np.ndarray]:
+    """Labels of a vocabulary in the binary one."""
+    if vocabulary == "binary":
+        return labels
+    return {name: ATTRIBUTES[name].to_binary(codes) for name, codes in labels.items()}
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    """(N,) float64; NaN for what is no number, and for ages of -1."""
+    found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, copy=True)
+    found[found < 0] = np.nan
+    return found
+
+
+def _albedo(faces: Faces, rows: np.ndarray) -> np.ndarray:
+    """(N,) median albedo inside the mask."""
+    albedo, mask = faces.array("albedo"), faces.mask()
+    inside = [np.asarray(albedo[row][..., 0], dtype=float)[mask[row] > 0] for row in rows]
+    return np.array([np.median(pixels) if pixels.size else np.nan for pixels in inside])
+
+
+def _photometric(path: Path, sessions: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers of the reconstruction by session; NaN for all where maps were made elsewhere and there is no table."""
+    if not path.exists():
+        return {name: np.full(len(sessions), np.nan) for name in PHOTOMETRIC}
+    table = read_parquet(path, made_by="reconstruct", columns={"session": str}, key="session").set_index("session")
+    return {name: _numbers(table.reindex(index=sessions, columns=[name])[name]) for name in PHOTOMETRIC}
 
 
 def _check_shape(contract: Contract, modality: str, shape: tuple[int, ...], folder: Path) -> None:

@@ -13,8 +13,10 @@ from models.embedding import embed
 from pipeline.contract import Contract, load_run
 from pipeline.errors import UserError
 from pipeline.faces import mirror
+from pipeline.samples import FaceStore
 
 BATCH = 64
+CHUNK = 512
 
 
 def load_network(folder: Path) -> tuple[Contract, torch.nn.Module]:
@@ -60,3 +62,9 @@ def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> tuple[np
         raise UserError(
             f"the network takes other faces than its contract says ({error}): train the run again"
         ) from error
+
+
+def embed_store(network: torch.nn.Module, store: FaceStore) -> np.ndarray:
+    """As `embed_faces`, the embeddings of a store's faces, taken chunk by chunk."""
+    chunks = np.array_split(np.arange(len(store.rows)), max(1, -(-len(store.rows) // CHUNK)))
+    return np.concatenate([embed_faces(network, store.take(chunk))[0] for chunk in chunks])

@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.verification import PairScores, cosine_matrix, matrix_pairs, verification
-from stages.evaluate.identification import Ranks, protocols
+from pipeline.identification import Ranks, protocols
+from pipeline.openset import OpenSet, open_set, open_set_rates
+from pipeline.verification import (
+    PairScores,
+    cosine_matrix,
+    distance_matrix,
+    interval,
+    matrix_pairs,
+    rates,
+    verification,
+)
 
 RANKS = (1, 5)
+FPIRS = (0.1, 0.01)
 
 
 @dataclass(frozen=True)
@@ -20,20 +30,35 @@ class Recognition:
 
     Attributes
     ----------
+    similarity
+        (N, N) cosines.
     scores
         Genuine and impostor cosines of all pairs.
+    distances
+        Minus the Euclidean distances of the vectors as they are, of all pairs.
     ranks
-        By protocol (overall, same_rig, across_rigs), or why there are none.
+        By protocol (overall, same_rig, across_rigs, and each with the full gallery), or why there are none.
+    searches
+        Open-set searches of all sessions.
     """
 
+    similarity: np.ndarray
     scores: PairScores
+    distances: PairScores
     ranks: dict[str, Ranks | str]
+    searches: OpenSet
 
 
 def recognise(vectors: np.ndarray, subjects: np.ndarray, rigs: np.ndarray) -> Recognition:
-    """Compare (N, D) vectors by their cosine, all pairs and all probes."""
+    """Compare (N, D) vectors by their cosine, all pairs and all probes; and by their distance, all pairs."""
     similarity = cosine_matrix(vectors)
-    return Recognition(matrix_pairs(similarity, subjects), protocols(similarity, subjects, rigs))
+    return Recognition(
+        similarity=similarity,
+        scores=matrix_pairs(similarity, subjects),
+        distances=matrix_pairs(-distance_matrix(vectors), subjects),
+        ranks=protocols(similarity, subjects, rigs),
+        searches=open_set(similarity, subjects),
+    )
 
 
 def recognition_metrics(found: Recognition, fars: Sequence[float], weights: np.ndarray) -> dict[str, Any]:
@@ -48,17 +73,31 @@ def recognition_metrics(found: Recognition, fars: Sequence[float], weights: np.n
     weights
         (R, S) resampled subjects.
     """
+    distances = interval(rates(found.distances)["auc"][0], rates(found.distances, weights=weights)["auc"])
+    ranked = {name: _rank_rates(ranks, weights) for name, ranks in found.ranks.items()}
     return {
-        "verification": verification(found.scores, fars, weights),
-        "identification": {name: _rank_rates(ranks, weights) for name, ranks in found.ranks.items()},
+        "verification": {**verification(found.scores, fars, weights), "auc_euclidean": distances},
+        "identification": {**ranked, "open_set": open_set_rates(found.searches, FPIRS, weights)},
+    }
+
+
+def macro_metrics(found: Recognition, fars: Sequence[float], weights: np.ndarray) -> dict[str, Any]:
+    """The section `macro`: as `recognition_metrics`, each subject counted alike however many sessions he has."""
+    ranks = {name: each.macro() if isinstance(each, Ranks) else each for name, each in found.ranks.items()}
+    return {
+        "verification": verification(found.scores, fars, weights, macro=True),
+        "identification": {name: _rank_rates(each, weights) for name, each in ranks.items()},
     }
 
 
 def recognition_counts(found: Recognition) -> dict[str, Any]:
     """Pairs, and by protocol the probes (expected over the choice of the gallery) and the size of each gallery."""
+    most = np.bincount(found.scores.genuine_subject)
     return {
         "genuine": len(found.scores.genuine),
         "impostor": len(found.scores.impostor),
+        "most_genuine_of_one": {"subject": str(found.scores.subjects[most.argmax()]), "genuine": int(most.max())},
+        "searches": {"mated": int(np.isfinite(found.searches.own).sum()), "non_mated": len(found.searches.own)},
         "identification": {
             name: {"probes": round(float(ranks.probes.sum()), 6), "galleries": _galleries(ranks)}
             for name, ranks in found.ranks.items()

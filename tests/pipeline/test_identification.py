@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.evaluate.identification import Ranks, expected_ranks, protocols
+from pipeline.identification import Ranks, expected_ranks, protocols
 
 
 def case(seed: int, sizes=(2, 3, 1, 2), levels: int = 0):

@@ -22,7 +22,6 @@ References
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import PsfaceError
+from pipeline.verification.counting import PairCounts, rates_of
 
 CONFIDENCE = 0.95
 IMPOSTORS_BEYOND = 30
@@ -48,6 +48,8 @@ class PairScores:
         (G,) subject of each genuine pair, as an index into `subjects`.
     impostor_subjects
         (2, I) subjects of each impostor pair, as indices into `subjects`.
+    genuine_sessions, impostor_sessions
+        (2, G) and (2, I) sessions of each pair, as rows of what was compared, the lower one first.
     subjects
         (S,) distinct subjects in sorted order.
     """
@@ -56,7 +58,21 @@ class PairScores:
     impostor: NDArray[np.float64]
     genuine_subject: NDArray[np.intp]
     impostor_subjects: NDArray[np.intp]
+    genuine_sessions: NDArray[np.intp]
+    impostor_sessions: NDArray[np.intp]
     subjects: NDArray[np.str_]
+
+    def subset(self, genuine: NDArray[np.bool_], impostor: NDArray[np.bool_]) -> PairScores:
+        """Some of the pairs, by a mask of (G,) and one of (I,); all subjects keep their place."""
+        return PairScores(
+            genuine=self.genuine[genuine],
+            impostor=self.impostor[impostor],
+            genuine_subject=self.genuine_subject[genuine],
+            impostor_subjects=self.impostor_subjects[:, impostor],
+            genuine_sessions=self.genuine_sessions[:, genuine],
+            impostor_sessions=self.impostor_sessions[:, impostor],
+            subjects=self.subjects,
+        )
 
 
 def cosine_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
@@ -85,6 +101,13 @@ def cosine_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = rows / np.where(length > 0, length, 1)
     return np.clip(unit @ unit.T, -1, 1)
+
+
+def distance_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
+    """Euclidean distances of all pairs of rows (N, D) of the length that they have: (N, N) float64."""
+    rows = np.asarray(embeddings, dtype=np.float64)
+    square = (rows**2).sum(axis=1)
+    return np.sqrt(np.maximum(square[:, None] + square[None] - 2 * (rows @ rows.T), 0))
 
 
 def pair_scores(embeddings: ArrayLike, subjects: Sequence[str] | NDArray) -> PairScores:
@@ -125,7 +148,9 @@ def matrix_pairs(similarity: ArrayLike, subjects: Sequence[str] | NDArray) -> Pa
         genuine=score[same],
         impostor=score[~same],
         genuine_subject=codes[first[same]],
-        impostor_subjects=np.stack([codes[first[~same]], codes[second[~same]]]),
+        impostor_subjects=np.sort([codes[first[~same]], codes[second[~same]]], axis=0),
+        genuine_sessions=np.stack([first[same], second[same]]),
+        impostor_sessions=np.stack([first[~same], second[~same]]),
         subjects=names,
     )
 
@@ -158,7 +183,7 @@ def refused_far(scores: PairScores, far: float) -> str | None:
 
 
 def rates(
-    scores: PairScores, fars: Sequence[float] = (), *, weights: ArrayLike | None = None
+    scores: PairScores, fars: Sequence[float] = (), *, weights: ArrayLike | None = None, macro: bool = False
 ) -> dict[str, NDArray[np.float64]]:
     """AUC, EER and TAR at each FAR, for one or many weightings of the subjects.
 
@@ -175,6 +200,9 @@ def rates(
         False accept rates in (0, 1). All are computed; `refused_far` tells which have too few pairs to be quoted.
     weights
         (R, S) how often each subject counts (see `resample`); None for once each.
+    macro
+        Whether subjects count alike, not pairs: all genuine pairs of one subject together count once, and so do all
+        impostor pairs of two subjects.
 
     Returns
     -------
@@ -183,13 +211,19 @@ def rates(
     table = np.ones((1, len(scores.subjects))) if weights is None else np.asarray(weights, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] != len(scores.subjects):
         raise ValueError(f"expected weights of shape (R, {len(scores.subjects)}), got {table.shape}")
-    impostor, genuine = np.negative(scores.impostor), np.negative(scores.genuine)
-    above = np.searchsorted(impostor, genuine, side="left")  # impostors that beat each genuine pair
-    level = np.searchsorted(impostor, genuine, side="right")  # and those that beat or tie with it
-    gen_at, imp_at = _accepted(scores)
-    found = [_rates_once(scores, row, (above, level), (gen_at, imp_at), fars) for row in table]
+    counts = PairCounts(scores, macro=macro)
+    found = [rates_of(genuine, impostor, fars) for _, genuine, impostor in counts.weighted(table)]
     names = ["auc", "eer", *(far_key(far) for far in fars)]
-    return {name: np.array([each[i] for each in found]) for i, name in enumerate(names)}
+    return {name: np.concatenate([part[i] for part in found]) for i, name in enumerate(names)}
+
+
+def threshold_at(scores: PairScores, far: float) -> float:
+    """The lowest score that an impostor pair must exceed for the FMR not to exceed the FAR: accepted is what is above.
+
+    It is the score of the first impostor pair that may not come in, so that a pair that ties with it is refused.
+    """
+    barred = int(np.floor(far * len(scores.impostor) * (1 + 1e-9)))
+    return float(scores.impostor[min(barred, len(scores.impostor) - 1)])
 
 
 def resample(subjects: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -207,7 +241,9 @@ def interval(value: float, draws: ArrayLike, *, confidence: float = CONFIDENCE) 
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def verification(scores: PairScores, fars: Sequence[float], weights: ArrayLike) -> dict[str, dict]:
+def verification(
+    scores: PairScores, fars: Sequence[float], weights: ArrayLike, *, macro: bool = False
+) -> dict[str, dict]:
     """AUC, EER and TAR at each FAR with their 95 % intervals, as written to metrics.json.
 
     Parameters
@@ -218,9 +254,12 @@ def verification(scores: PairScores, fars: Sequence[float], weights: ArrayLike) 
         False accept rates. Where the pairs are too few the entry is ``{"absent": reason}``.
     weights
         (R, S) from `resample`.
+    macro
+        As for `rates`.
     """
     quoted = [far for far in fars if refused_far(scores, far) is None]
-    point, draws = rates(scores, quoted), rates(scores, quoted, weights=weights)
+    point = rates(scores, quoted, macro=macro)
+    draws = rates(scores, quoted, weights=weights, macro=macro)
     result: dict[str, dict] = {name: interval(point[name][0], draws[name]) for name in ("auc", "eer")}
     for far in fars:
         name, reason = far_key(far), refused_far(scores, far)
@@ -260,50 +299,3 @@ def _accepted(scores: PairScores) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     accepted = [np.searchsorted(-each, -thresholds, side="right") for each in (scores.genuine, scores.impostor)]
     genuine, impostor = (np.concatenate([[0], each]) for each in accepted)
     return genuine, impostor
-
-
-def _rates_once(
-    scores: PairScores,
-    weight: NDArray[np.float64],
-    beaten: tuple[NDArray[np.intp], NDArray[np.intp]],
-    vertices: tuple[NDArray[np.intp], NDArray[np.intp]],
-    fars: Sequence[float],
-) -> list[float]:
-    """AUC, EER and TARs under one weighting: sums over pairs in their order, then look-ups."""
-    gen_weight = weight[scores.genuine_subject]
-    imp_weight = weight[scores.impostor_subjects[0]]
-    imp_weight *= weight[scores.impostor_subjects[1]]
-    gen_sum = np.concatenate([[0.0], np.cumsum(gen_weight)])
-    imp_sum = np.concatenate([[0.0], np.cumsum(imp_weight)])
-    if gen_sum[-1] == 0 or imp_sum[-1] == 0:
-        return [np.nan] * (2 + len(fars))
-    gen_sum /= gen_sum[-1]
-    imp_sum /= imp_sum[-1]
-    mean_beaten = (imp_sum[beaten[0]] + imp_sum[beaten[1]]) / 2
-    auc = 1 - float(mean_beaten @ gen_weight / gen_weight.sum())
-    tars = [_tar(gen_sum, imp_sum, scores, far) for far in fars]
-    return [auc, _eer(gen_sum, imp_sum, vertices), *tars]
-
-
-def _eer(
-    gen_sum: NDArray[np.float64], imp_sum: NDArray[np.float64], vertices: tuple[NDArray[np.intp], NDArray[np.intp]]
-) -> float:
-    gen_at, imp_at = vertices
-
-    def excess(k: int) -> float:  # FMR - FNMR: from -1 to 1, never falling along the ROC
-        return imp_sum[imp_at[k]] + gen_sum[gen_at[k]] - 1
-
-    after = bisect_left(range(len(gen_at)), 0.0, key=excess)
-    low, high = excess(after - 1), excess(after)
-    share = low / (low - high)
-    before_fmr, after_fmr = imp_sum[imp_at[after - 1]], imp_sum[imp_at[after]]
-    return float(before_fmr + share * (after_fmr - before_fmr))
-
-
-def _tar(gen_sum: NDArray[np.float64], imp_sum: NDArray[np.float64], scores: PairScores, far: float) -> float:
-    if not 0 < far < 1:
-        raise ValueError(f"expected a false accept rate in (0, 1), got {far}")
-    # The first impostor that may not come in; sums of weights are rounded, a FAR met exactly must still count as met.
-    barred = int(np.searchsorted(imp_sum, far * (1 + 1e-9), side="right")) - 1
-    threshold = scores.impostor[barred]
-    return float(gen_sum[np.searchsorted(-scores.genuine, -threshold, side="left")])

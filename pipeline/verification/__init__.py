@@ -1,0 +1,39 @@
+"""Verification rates: of all pairs of some sessions with intervals, and of all pairs of very many, streamed."""
+
+from pipeline.verification.rates import (
+    CONFIDENCE,
+    IMPOSTORS_BEYOND,
+    PairScores,
+    cosine_matrix,
+    difference,
+    distance_matrix,
+    far_key,
+    interval,
+    matrix_pairs,
+    pair_scores,
+    rates,
+    refused_far,
+    resample,
+    roc,
+    threshold_at,
+    verification,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "IMPOSTORS_BEYOND",
+    "PairScores",
+    "cosine_matrix",
+    "difference",
+    "distance_matrix",
+    "far_key",
+    "interval",
+    "matrix_pairs",
+    "pair_scores",
+    "rates",
+    "refused_far",
+    "resample",
+    "roc",
+    "threshold_at",
+    "verification",
+]

@@ -1,0 +1,137 @@
+"""Pairs in folds, as in LFW: the threshold is found on all folds but one, and tried on that one.
+
+A file of pairs has LFW's shape: a first line with the number of folds and of genuine pairs in each, then for each fold
+its genuine pairs, ``subject session session``, and as many impostor pairs, ``subject session subject session``. A
+session is named as its folder is, or by its number among the subject's sessions in order, from 1. Fields are separated
+by tabs, or by spaces. Without a file, pairs are drawn: the subjects are dealt to ten folds, each fold's genuine pairs
+are its subjects', and as many impostor pairs are drawn among them, so that no subject is in two folds.
+
+References: G. B. Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49, 2007 (View 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.tables import read_text
+
+FOLDS = 10
+MOST_PAIRS = 300  # genuine pairs of a drawn fold
+FEWEST = 20  # subjects to draw folds from
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs: rows (2, P) of the sessions, whether they are genuine (P,), and the fold of each (P,)."""
+
+    rows: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
+
+
+def read_pairs(path: Path, sessions: np.ndarray) -> Pairs:
+    """Read a file of pairs of sessions (N,) ``subject/session``.
+
+    Raises
+    ------
+    UserError
+        It is not of the shape above, names a session that is not here, or a subject in two folds.
+    """
+    try:
+        lines = [
+            line.split("\t") if "\t" in line else line.split() for line in read_text(path).splitlines() if line.strip()
+        ]
+        folds, each = (int(text) for text in lines[0])
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(
+            f"{path}: its first line is to hold two numbers, of folds and of genuine pairs in each"
+        ) from error
+    if folds < 2 or each < 1 or len(lines) != 1 + 2 * folds * each:
+        raise UserError(f"{path}: {len(lines) - 1} pairs, not {folds} folds of {each} genuine and {each} impostor ones")
+    names: dict[str, dict[str, int]] = {}
+    for row in np.argsort(sessions):
+        subject, session = str(sessions[row]).split("/")
+        names.setdefault(subject, {})[session] = int(row)
+    rows, same = [], []
+    for number, fields in enumerate(lines[1:], start=2):
+        if len(fields) not in (3, 4):
+            raise UserError(
+                f"{path}, line {number}: {len(fields)} fields; a pair has 3, or 4 where it is of two subjects"
+            )
+        first, second = fields[:2], [fields[0], fields[2]] if len(fields) == 3 else fields[2:]
+        rows.append([_row(path, number, names, *each_side) for each_side in (first, second)])
+        same.append(first[0] == second[0])
+    fold = np.arange(len(rows)) // (2 * each)
+    pairs = Pairs(np.array(rows).T, np.array(same), fold)
+    _check_disjoint(path, pairs, sessions)
+    return pairs
+
+
+def _row(path: Path, number: int, names: dict[str, dict[str, int]], subject: str, session: str) -> int:
+    own = names.get(subject, {})
+    if session in own:
+        return own[session]
+    if session.isdecimal() and 1 <= int(session) <= len(own):
+        return list(own.values())[int(session) - 1]
+    raise UserError(f"{path}, line {number}: no session {session} of subject {subject} is among those evaluated")
+
+
+def _check_disjoint(path: Path, pairs: Pairs, sessions: np.ndarray) -> None:
+    seen: dict[str, int] = {}
+    for fold, row in zip(np.tile(pairs.fold, 2), pairs.rows.ravel(), strict=True):
+        subject = str(sessions[row]).split("/")[0]
+        if seen.setdefault(subject, int(fold)) != fold:
+            raise UserError(
+                f"{path}: subject {subject} is in folds {seen[subject] + 1} and {fold + 1}; folds share no subject"
+            )
+
+
+def draw_pairs(subjects: np.ndarray, rng: np.random.Generator) -> Pairs | str:
+    """Pairs in ten folds of subjects apart, or why there are none."""
+    names, codes = np.unique(subjects, return_inverse=True)
+    if len(names) < FEWEST:
+        return f"{len(names)} subjects; ten folds need at least {FEWEST}"
+    fold_of = rng.permutation(len(names)) % FOLDS
+    rows, same, folds = [], [], []
+    for fold in range(FOLDS):
+        members = np.flatnonzero(fold_of[codes] == fold)
+        pair = members[np.stack(np.triu_indices(len(members), k=1))]
+        genuine = codes[pair[0]] == codes[pair[1]]
+        count = min(MOST_PAIRS, genuine.sum(), (~genuine).sum())
+        if not count:
+            return "a fold has no genuine or no impostor pair"
+        for kind in (genuine, ~genuine):
+            rows.append(pair[:, rng.choice(np.flatnonzero(kind), count, replace=False)])
+            same.append(np.full(count, kind is genuine))
+            folds.append(np.full(count, fold))
+    return Pairs(np.concatenate(rows, axis=1), np.concatenate(same), np.concatenate(folds))
+
+
+def fold_accuracy(similarity: np.ndarray, pairs: Pairs) -> dict[str, Any]:
+    """Mean accuracy over the folds, its standard error, and 1.96 of them to either side as `low` and `high`."""
+    score = similarity[pairs.rows[0], pairs.rows[1]]
+    names = np.unique(pairs.fold)
+    found = []
+    for fold in names:
+        out = pairs.fold == fold
+        found.append(((score[out] > _best_threshold(score[~out], pairs.same[~out])) == pairs.same[out]).mean())
+    mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
+    spread = {"low": max(0.0, mean - 1.96 * error), "high": min(1.0, mean + 1.96 * error), "standard_error": error}
+    counts = {"folds": len(names), "genuine": int(pairs.same.sum()), "impostor": int((~pairs.same).sum())}
+    return {"accuracy": {"value": mean, **spread}, "counts": counts}
+
+
+def _best_threshold(score: np.ndarray, same: np.ndarray) -> float:
+    """The threshold of the highest accuracy, midway between two scores; the lowest of several."""
+    order = np.argsort(score, kind="stable")
+    ranked, genuine = score[order], same[order]
+    right = np.concatenate([[genuine.sum()], genuine.sum() + np.cumsum(1 - 2 * genuine.astype(int))])  # k refused
+    apart = np.concatenate([[True], ranked[1:] > ranked[:-1], [True]])  # no threshold parts a tie
+    best = int(np.argmax(np.where(apart, right, -1)))
+    edges = np.concatenate([[ranked[0] - 1], ranked, [ranked[-1] + 1]])
+    return float((edges[best] + edges[best + 1]) / 2)

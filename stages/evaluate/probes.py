@@ -1,0 +1,158 @@
+"""What does the identity embedding still give away? Fresh probes on frozen embeddings.
+
+An adversary that fails may fail because it is weak, so nothing is concluded from the one that trained the network.
+Probes that have never met it are fitted on the embeddings of *training* subjects, at unit length, and read the
+attributes of test subjects: a linear one (logistic regression) and a small MLP (one hidden layer). Both weigh the
+classes alike and choose their regularisation, and the MLP its epoch, on training subjects held out. Their balanced
+accuracy on test subjects is held against chance, one half: the constant answer, whatever the skew.
+
+References: Y. Elazar, Y. Goldberg, "Adversarial removal of demographic attributes from text data", EMNLP 2018,
+arXiv:1808.06640 (what an adversary no longer finds, a fresh classifier often does).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.nn import functional
+
+from pipeline.attributes import MISSING
+from stages.evaluate.attributes import attribute_scores
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression
+DECAYS = (0.01, 0.1, 1.0)
+HIDDEN, EPOCHS, LR = 64, 60, 2e-3
+HELD_OUT = 0.25  # of the training subjects, to choose by
+FEWEST = 10  # sessions, and subjects, of the rarer class, to fit and to score
+
+Read = Callable[[np.ndarray], np.ndarray]
+
+
+def probe_attributes(
+    train: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]],
+    test: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]],
+    weights: np.ndarray,
+    *,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """By attribute what each probe reads of test subjects.
+
+    Parameters
+    ----------
+    train, test
+        Embeddings (N, D), subjects (N,) and binary labels by attribute (N,), -1 where missing, of subjects apart.
+    weights
+        (R, S) resampled test subjects.
+    seed
+        Of the held-out subjects and the MLP.
+
+    Returns
+    -------
+    ``{"linear", "mlp": balanced accuracies, "linear_auroc", "mlp_auroc", "chance": {"value": 0.5}, "counts": {...}}``,
+    or ``{"absent": reason}``.
+    """
+    if set(np.unique(train[1])) & set(np.unique(test[1])):
+        raise ValueError("expected probes to be fitted on other subjects than those they are tried on")
+    result: dict[str, dict[str, Any]] = {}
+    rows, seen = _unit(train[0]), _unit(test[0])
+    mean, spread = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
+    rows, seen = (rows - mean) / spread, (seen - mean) / spread
+    for name in test[2]:
+        known = train[2][name] != MISSING
+        reason = _too_few(train[2][name][known], train[1][known], "training") or _too_few(
+            test[2][name][test[2][name] != MISSING], test[1][test[2][name] != MISSING], "test"
+        )
+        if reason:
+            result[name] = {"absent": reason}
+            continue
+        part: dict[str, Any] = {}
+        for kind, fit in (("linear", _linear), ("mlp", _mlp)):
+            said = fit(rows[known], train[2][name][known], train[1][known], seed)(seen)
+            found = attribute_scores(np.stack([1 - said, said], axis=1), test[2][name], test[1], weights)
+            part[kind], part[f"{kind}_auroc"] = found["balanced_accuracy"], found["auroc"]
+        part["chance"] = {"value": 0.5}
+        part["counts"] = {"fitted_on": int(known.sum()), "tried_on": int((test[2][name] != MISSING).sum())}
+        result[name] = part
+    return result
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _too_few(labels: np.ndarray, subjects: np.ndarray, which: str) -> str:
+    for code in (0, 1):
+        sessions, people = int((labels == code).sum()), len(np.unique(subjects[labels == code]))
+        if sessions < FEWEST or people < FEWEST // 2:
+            return f"{sessions} {which} sessions of {people} subjects have the class {code}"
+    return ""
+
+
+def _held_out(labels: np.ndarray, subjects: np.ndarray, seed: int) -> np.ndarray:
+    """(N,) bool: sessions of some subjects, with both classes on either side where that can be had."""
+    rng = np.random.default_rng(seed)
+    names = np.unique(subjects)
+    for _ in range(20):
+        out = np.isin(subjects, rng.choice(names, max(1, round(HELD_OUT * len(names))), replace=False))
+        if all(len(np.unique(labels[side])) == 2 for side in (out, ~out)):
+            break
+    return np.asarray(out)
+
+
+def _balanced(said: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean([((said > 0.5) == c)[labels == c].mean() for c in (0, 1) if (labels == c).any()]))
+
+
+def _linear(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> Read:
+    out = _held_out(labels, subjects, seed)
+
+    def fitted(strength: float, chosen: np.ndarray) -> Read:
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(rows[chosen], labels[chosen])
+        return lambda seen: np.asarray(model.predict_proba(seen)[:, 1])
+
+    scored = [_balanced(fitted(c, ~out)(rows[out]), labels[out]) for c in STRENGTHS]
+    return fitted(STRENGTHS[int(np.argmax(scored))], np.ones(len(rows), dtype=bool))
+
+
+def _mlp(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> Read:
+    """The state that did best on the held-out subjects, over the weight decays and all epochs."""
+    out = _held_out(labels, subjects, seed)
+    share = np.bincount(labels[~out], minlength=2) / (~out).sum()
+    x, y = (torch.from_numpy(values[~out]).float() for values in (rows, labels.astype(float)))
+    each = torch.where(y > 0.5, 0.5 / max(share[1], 1e-9), 0.5 / max(share[0], 1e-9))
+    shown = torch.from_numpy(rows[out]).float()
+    best, chosen = -1.0, None
+    for decay in DECAYS:
+        generator = torch.Generator().manual_seed(seed)
+        net = _network(rows.shape[1], generator)
+        optimiser = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=decay)
+        for _ in range(EPOCHS):
+            for batch in torch.randperm(len(x), generator=generator).split(128):
+                loss = functional.binary_cross_entropy_with_logits(net(x[batch])[:, 0], y[batch], weight=each[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+            with torch.no_grad():
+                score = _balanced(net(shown)[:, 0].sigmoid().numpy(), labels[out])
+            if score > best:
+                best, chosen = score, [p.detach().clone() for p in net.parameters()]
+    first, bias, second, last = (p.double().numpy() for p in chosen or net.parameters())
+    return lambda seen: 1 / (1 + np.exp(-(np.maximum(seen @ first.T + bias, 0) @ second.T + last)[:, 0]))
+
+
+def _network(dimension: int, generator: torch.Generator) -> nn.Sequential:
+    layers = nn.Linear(dimension, HIDDEN), nn.Linear(HIDDEN, 1)
+    for layer in layers:
+        nn.init.normal_(layer.weight, 0, (2 / layer.in_features) ** 0.5, generator=generator)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1])

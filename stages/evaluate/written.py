@@ -1,0 +1,75 @@
+"""The files of an evaluated run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.contract import Contract
+from pipeline.faces import Faces
+from pipeline.tables import write_atomic, write_csv, write_json
+from stages.evaluate.curves import (
+    cmc_table,
+    draw_cmc,
+    draw_confusions,
+    draw_det,
+    draw_discard,
+    draw_roc,
+    draw_scores,
+    roc_table,
+)
+from stages.evaluate.inputs import EvaluationSet
+from stages.evaluate.results import Results
+from stages.evaluate.retrieval import choose_examples, draw_retrieval, face_pictures
+
+
+def write_results(
+    folder: Path, run: str, contract: Contract, data: EvaluationSet, results: Results, faces: Path
+) -> None:
+    """Write metrics.json, tables, figures and embeddings into a folder."""
+    found, raw = results.network, results.raw
+    rates, ranks = roc_table(found.scores, raw.scores), cmc_table(found, results.draws)
+    write_json(folder / "metrics.json", results.metrics)
+    write_csv(folder / "roc.csv", rates)
+    write_csv(folder / "cmc.csv", ranks)
+    write_csv(folder / "discard.csv", results.discard.round(9))
+    write_csv(folder / "confusion.csv", _confusion_table(results))
+    draw_roc(folder / "roc.png", run, rates)
+    draw_det(folder / "det.png", run, rates)
+    draw_cmc(folder / "cmc.png", run, ranks, cmc_table(raw, results.draws))
+    draw_scores(folder / "scores.png", run, found.scores)
+    draw_discard(folder / "discard.png", run, results.discard, results.metrics["quality"].get("fmr"))
+    draw_confusions(folder / "confusion.png", run, results.confusions)
+    _write_retrieval(folder / "retrieval.png", run, contract, data, results, faces)
+    write_atomic(
+        folder / "embeddings.npz",
+        lambda p: np.savez(
+            p,
+            session=data.samples.session,
+            subject=data.samples.subject,
+            rig=data.rigs,
+            embedding=results.embeddings,
+        ),
+    )
+
+
+def _confusion_table(results: Results) -> pd.DataFrame:
+    rows = [
+        (name, classes[true], classes[said], int(count))
+        for name, (classes, counts) in results.confusions.items()
+        for (true, said), count in np.ndenumerate(counts)
+    ]
+    return pd.DataFrame(rows, columns=["attribute", "true", "said", "sessions"])
+
+
+def _write_retrieval(
+    path: Path, run: str, contract: Contract, data: EvaluationSet, results: Results, faces: Path
+) -> None:
+    examples = choose_examples(results.network.similarity, data.samples.subject)
+    shown = sorted({row for each in examples for row in (each.probe, *each.found.tolist())})
+    pictures = face_pictures(Faces(faces), contract.modalities[0], data.samples.row[shown])
+    draw_retrieval(
+        path, run, examples, dict(zip(shown, pictures, strict=True)), data.samples.session, data.samples.subject
+    )

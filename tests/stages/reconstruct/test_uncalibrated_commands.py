@@ -52,7 +52,7 @@ def test_mistakes_of_maps_without_lights_end_in_one_line(rendered: Path, tmp_pat
     for arguments, words in (
         ((*frames[:2],), "only 2 of 2 frames"),
         ((*frames, *both), "not by both"),
-        ((frames[0], frames[0], frames[0], frames[0]), "too much alike"),
+        ((frames[0], frames[0], frames[0], frames[0]), "frames 0 and 1 are the same picture"),
     ):
         status, _, error = run(capfd, "maps", *arguments, "-o", tmp_path / "s.exr")
         assert status == 2, arguments

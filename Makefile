@@ -9,7 +9,7 @@ WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_
 TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format bench docs yale
+.PHONY: help repro test lint format bench docs yale benchmark-data recognition
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,3 +58,9 @@ yale: ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
 	@mkdir -p recipes/yale/data
 	@ln -sfn "$$(realpath "$(DATA)")" recipes/yale/data/frames
 	@cd recipes/yale && "$(CURDIR)/$(BIN)/dvc" repro
+
+benchmark-data: $(BIN)/.ready ## the faces of the recognition benchmark (docs/recognition.md): half an hour
+	@cd recipes/recognition && "$(CURDIR)/$(BIN)/dvc" repro
+
+recognition: $(BIN)/.ready ## train and score every run of the recognition benchmark; goes on where it was stopped
+	@$(BIN)/python benchmarks/recognition.py

@@ -34,9 +34,9 @@ STEEPEST = 0.15  # least n_z
 SPARSE = 3  # every third pixel is enough for the fit
 LEAST = 50  # points of the fit
 
-WEIGHTS = np.array([-1.79, -2.95, -1.99])  # of unevenness (log), curvature, nose (log)
-OFFSET = -8.46
-FLAT_ABOVE = 0.36
+WEIGHTS = np.array([-1.88, -3.59, -1.86])  # of unevenness (log), curvature, nose (log)
+OFFSET = -7.25
+FLAT_ABOVE = 0.17
 
 
 def flatness(maps: Maps) -> float:

@@ -1,0 +1,155 @@
+"""The recognition benchmark: trains and scores every run of recipes/recognition/experiments.yaml, one by one.
+
+    make benchmark-data                                    # once
+    python benchmarks/recognition.py [RUN ...] [--seeds 7] # all runs, seed by seed; or some
+    python benchmarks/recognition.py --list
+
+Each run is the real commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside
+its results in recipes/recognition/runs/SEED/RUN. A run whose results are there and whose parameters are the same is
+left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results:
+
+    run, seed, metric (as in metrics.json), value, low, high (95 %, by resampling subjects), n (what it is counted over)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from pipeline.tables import write_atomic, write_csv
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "recognition"
+RESULTS = ROOT / "docs" / "results" / "recognition.csv"
+COLUMNS = ["run", "seed", "metric", "value", "low", "high", "n"]
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with changes: a map changes the keys it names, unless it names another loss; null empties a map."""
+    out = dict(base)
+    for key, value in changes.items():
+        before = out.get(key)
+        both = isinstance(before, dict) and isinstance(value, dict)
+        other = both and "loss" in value and value["loss"] != before["loss"]
+        out[key] = {**before, **value} if both and not other else {} if value is None else value
+    return out
+
+
+def params_of(name: str, run: Mapping[str, Any], seed: int, root: Mapping[str, Any], own: Mapping[str, Any]) -> dict:
+    """params.yaml of a run: the benchmark's own sections, and one entry of `train:` or `fuse:`."""
+    out = {key: own[key] for key in ("balance", "evaluate")}
+    out["balance"] = merged(out["balance"], run.get("balance", {}))
+    changes = {**run.get("set", {}), "seed": seed}
+    if "fuse" in run:
+        base = root["fuse"]["all"]
+        out["fuse"] = {name: merged(base, {**changes, "modalities": run["fuse"]})}
+    else:
+        base = root["train"]["defaults"]
+        out["train"] = {name: merged(base, {**changes, "modalities": run["modalities"]})}
+    return out
+
+
+def psface(*arguments: str | Path) -> None:
+    """A command in the recipe's folder; its own words on standard error say what went wrong."""
+    subprocess.run([Path(sys.executable).with_name("psface"), *map(str, arguments)], cwd=RECIPE, check=True)
+
+
+def splits_of(params: Path, run: Mapping[str, Any]) -> Path:
+    """The benchmark's splits, or those that a run's own balancing gives of the same subjects."""
+    if "balance" not in run:
+        return Path("data/splits.parquet")
+    name = "-".join(str(value) for value in run["balance"].values())
+    splits = Path("data") / f"splits-{name}.parquet"
+    if not (RECIPE / splits).exists():
+        psface("balance", "--params", params, "--out", splits, "--summary", Path("data") / f"balance-{name}")
+    return splits
+
+
+def work(name: str, run: Mapping[str, Any], seed: int, text: str) -> None:
+    """Train or fuse a run, and score it."""
+    folder = Path("runs") / str(seed) / name
+    params = folder / "params.yaml"
+    (RECIPE / folder).mkdir(parents=True, exist_ok=True)
+    write_atomic(RECIPE / params, lambda path: path.write_text(text))
+    splits = splits_of(params, run)
+    start = time.monotonic()
+    fitting = ["fuse", name, "--runs", folder.parent] if "fuse" in run else ["train", name]
+    psface(*fitting, "--params", params, "--splits", splits, "--output", folder / "train")
+    taken = (time.monotonic() - start) / 60
+    psface(
+        "evaluate", name, "--weights", folder / "train", "--splits", splits, "--params", params,
+        "--output", folder / "evaluate",
+    )  # fmt: skip
+    done = {"params": text, "minutes": round(taken, 2)}
+    write_atomic(RECIPE / folder / "done.json", lambda path: path.write_text(json.dumps(done)))
+
+
+def is_done(name: str, seed: int, text: str) -> bool:
+    """Whether a run's results are there, by the same parameters."""
+    path = RECIPE / "runs" / str(seed) / name / "done.json"
+    return path.exists() and json.loads(path.read_text())["params"] == text
+
+
+def leaves(values: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Dotted names of all rates of metrics.json, and each with its interval."""
+    if isinstance(values, dict):
+        if "value" in values:
+            yield name, values
+        else:
+            for key, value in values.items():
+                yield from leaves(value, f"{name}.{key}".lstrip("."))
+
+
+def rows() -> list[dict[str, Any]]:
+    """A row a rate of every run that is done."""
+    found = []
+    for path in sorted(RECIPE.glob("runs/*/*/done.json")):
+        seed, name = path.parts[-3:-1]
+        metrics = json.loads((path.parent / "evaluate" / "metrics.json").read_text())
+        minutes = {"value": json.loads(path.read_text())["minutes"]}
+        for metric, rate in [*leaves(metrics), ("training.minutes", minutes)]:
+            found.append({"run": name, "seed": int(seed), "metric": metric, **{k: rate.get(k) for k in COLUMNS[3:]}})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="of experiments.yaml  [default: all]")
+    parser.add_argument("--seeds", type=int, nargs="*", help="[default: those of experiments.yaml]")
+    parser.add_argument("--list", action="store_true", help="say which runs are done and which are to do")
+    options = parser.parse_args()
+    listed = yaml.safe_load((RECIPE / "experiments.yaml").read_text())
+    unknown = sorted(set(options.runs) - set(listed["runs"]))
+    if unknown:
+        parser.error(f"no run `{unknown[0]}` in experiments.yaml; there are {', '.join(listed['runs'])}")
+    if not (RECIPE / "data" / "splits.parquet").exists():
+        parser.error("recipes/recognition/data is missing: make benchmark-data")
+    root, own = (yaml.safe_load((folder / "params.yaml").read_text()) for folder in (ROOT, RECIPE))
+    for seed in options.seeds or listed["seeds"]:
+        for name, run in listed["runs"].items():
+            if options.runs and name not in options.runs:
+                continue
+            text = yaml.safe_dump(params_of(name, run, seed, root, own), sort_keys=False)
+            done = is_done(name, seed, text)
+            if options.list:
+                print(f"{seed}  {name:20s} {'done' if done else 'to do'}")
+            elif not done:
+                print(f"=== {name}, seed {seed}", flush=True)
+                work(name, run, seed, text)
+                write_csv(RESULTS, pd.DataFrame(rows(), columns=COLUMNS))
+    if not options.list:
+        print(f"wrote {RESULTS.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

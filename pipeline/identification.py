@@ -181,6 +181,33 @@ def rank1_pairs(similarity: np.ndarray, subjects: np.ndarray) -> tuple[np.ndarra
     return probe, own, np.prod(1 - ahead, axis=1), drawn
 
 
+def rank1_difference(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], weights: np.ndarray
+) -> dict[str, float | None]:
+    """Rank-1 over all sessions, one gallery session a subject, of one run less that of another on the same sessions.
+
+    Parameters
+    ----------
+    first, second
+        Scores (N, N) and subjects (N,) of each run.
+    weights
+        (R, S) resampled subjects, the same for both.
+
+    Returns
+    -------
+    ``{"value", "low", "high", "above"}`` as `pipeline.verification.difference`.
+    """
+    points, draws = [], []
+    for similarity, subjects in (first, second):
+        everyone = np.ones(len(subjects), dtype=bool)
+        ranks = expected_ranks(similarity, subjects, gallery=everyone, probes=everyone)
+        points.append(ranks.cmc()[0])
+        draws.append(ranks.draws(weights)[:, 0])
+    gap = draws[0] - draws[1]
+    finite = gap[np.isfinite(gap)]
+    return interval(points[0] - points[1], gap) | {"above": float(np.mean(finite > 0)) if finite.size else None}
+
+
 def _ahead(
     similarity: np.ndarray, codes: np.ndarray, gallery: np.ndarray, probes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

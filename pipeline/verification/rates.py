@@ -106,7 +106,7 @@ def cosine_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
 def distance_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
     """Euclidean distances of all pairs of rows (N, D) of the length that they have: (N, N) float64."""
     rows = np.asarray(embeddings, dtype=np.float64)
-    square = (rows**2).sum(axis=1)
+    square = np.einsum("nd,nd->n", rows, rows)
     return np.sqrt(np.maximum(square[:, None] + square[None] - 2 * (rows @ rows.T), 0))
 
 

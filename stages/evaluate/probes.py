@@ -13,13 +13,15 @@ arXiv:1808.06640 (what an adversary no longer finds, a fresh classifier often do
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.nn import functional
 
@@ -28,7 +30,7 @@ from stages.evaluate.attributes import attribute_scores
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression
 DECAYS = (0.01, 0.1, 1.0)
-HIDDEN, EPOCHS, LR = 64, 60, 2e-3
+HIDDEN, EPOCHS, BATCH, LR = 64, 40, 256, 2e-3
 HELD_OUT = 0.25  # of the training subjects, to choose by
 FEWEST = 10  # sessions, and subjects, of the rarer class, to fit and to score
 
@@ -74,13 +76,26 @@ def probe_attributes(
             continue
         part: dict[str, Any] = {}
         for kind, fit in (("linear", _linear), ("mlp", _mlp)):
-            said = fit(rows[known], train[2][name][known], train[1][known], seed)(seen)
+            with _one_thread():
+                said = fit(rows[known], train[2][name][known], train[1][known], seed)(seen)
             found = attribute_scores(np.stack([1 - said, said], axis=1), test[2][name], test[1], weights)
             part[kind], part[f"{kind}_auroc"] = found["balanced_accuracy"], found["auroc"]
         part["chance"] = {"value": 0.5}
         part["counts"] = {"fitted_on": int(known.sum()), "tried_on": int((test[2][name] != MISSING).sum())}
         result[name] = part
     return result
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -137,7 +152,7 @@ def _mlp(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) 
         net = _network(rows.shape[1], generator)
         optimiser = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=decay)
         for _ in range(EPOCHS):
-            for batch in torch.randperm(len(x), generator=generator).split(128):
+            for batch in torch.randperm(len(x), generator=generator).split(BATCH):
                 loss = functional.binary_cross_entropy_with_logits(net(x[batch])[:, 0], y[batch], weight=each[batch])
                 optimiser.zero_grad()
                 loss.backward()

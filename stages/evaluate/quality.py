@@ -54,7 +54,7 @@ def error_versus_discard(
     ``{"fmr", "start", <name>: {"fnmr@discard=0.2", "gain"}}``, the gain being how far the FNMR fell, under the same
     resamples; and the curves: `discard`, by name the FNMR, and ``<name>_fixed`` at the threshold of the start.
     """
-    fmr = next((f for f in FMRS if refused_far(scores, f / (1 - QUOTED)) is None), None)
+    fmr = next((f for f in FMRS if refused_far(scores, f * (1 - QUOTED)) is None), None)
     if fmr is None:
         return {"absent": refused_far(scores, FMRS[-1]) or "too few impostor pairs"}, pd.DataFrame({"discard": STEPS})
     key, threshold = far_key(fmr), threshold_at(scores, fmr)

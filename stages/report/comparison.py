@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.identification import rank1_difference
 from pipeline.verification import difference, refused_far, resample
 from stages.report.runs import Run
 
 BASELINES = ("frame", "frames")
-FAR = 0.01
+FARS = (0.01, 0.001)
 MEANING = {
     "best_single": "best single modality, chosen on validation",
     "best_single_on_test": "best single modality, chosen on test (in its favour)",
@@ -37,8 +38,8 @@ def compare(runs: Sequence[Run], *, resamples: int, seed: int) -> dict[str, Any]
     Returns
     -------
     ``{"chosen": {...}, "differences": {rival: {"first", "second", "against", "sessions", "subjects", "auc": {"value",
-    "low", "high", "above"}, "eer": ..., "tar@far=1e-2": ..., "verdict"}}}``, or ``{"absent": reason}``. The verdict is
-    that of the AUC's interval: above, below, not told apart.
+    "low", "high", "above"}, "eer": ..., "tar@far=1e-2": ..., "rank1": ..., "verdict"}}}``, or ``{"absent": reason}``.
+    The verdict is that of the AUC's interval: above, below, not told apart.
     """
     fusion = _best([run for run in runs if run.fused], lambda run: run.validation_auc)
     if fusion is None:
@@ -92,9 +93,10 @@ def _difference(first: Run, second: Run, *, resamples: int, seed: int) -> dict[s
     sessions = np.intersect1d(first.embeddings["session"], second.embeddings["session"])
     scores = first.scores(sessions), second.scores(sessions)
     weights = resample(len(scores[0].subjects), resamples, np.random.default_rng(seed))
-    fars = [FAR] if refused_far(scores[0], FAR) is None else []
+    fars = [far for far in FARS if refused_far(scores[0], far) is None]
     counts = {"sessions": len(sessions), "subjects": len(scores[0].subjects)}
     found = difference(*scores, weights, fars)
+    found["rank1"] = rank1_difference(first.similarity(sessions), second.similarity(sessions), weights)
     return {**counts, "verdict": _verdict(found["auc"]), **found}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -30,13 +32,14 @@ class Pairs(Loose):
 
     __pydantic_extra__: dict[str, Rate | Absent]
     auc: Rate
+    folds: dict[str, Any] = {}
 
 
 class Recognition(Loose):
     """Verification, and by protocol the ranks of identification."""
 
     verification: Pairs
-    identification: dict[str, dict[str, Rate] | Absent]
+    identification: dict[str, dict[str, Rate | Absent] | Absent]
 
 
 class AttributeScores(Loose):
@@ -44,6 +47,7 @@ class AttributeScores(Loose):
 
     auroc: Rate | None = None
     balanced_accuracy: Rate | None = None
+    f1: Rate | None = None
     absent: str | None = None
 
 
@@ -77,6 +81,10 @@ class Metrics(Recognition):
     run: Named
     attributes: dict[str, AttributeScores]
     raw_pixels: Recognition
+    macro: Recognition | None = None
+    invariance: dict[str, dict[str, Any]] = {}
+    quality: dict[str, Any] = {}
+    differentials: dict[str, Any] = {}
     counts: Counts
 
 

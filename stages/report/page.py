@@ -15,6 +15,7 @@ from stages.report.charts import Line, line_chart
 from stages.report.failures import Losses, Quality
 from stages.report.runs import Run
 from stages.report.samples import Sample
+from stages.report.sections import draw_sections
 
 COLOURS = 10
 NO_BREAK = "\N{NON-BREAKING HYPHEN}"
@@ -64,6 +65,7 @@ def render(content: Content) -> str:
         colour={run.name: place % COLOURS for place, run in enumerate(runs)},
         attributes=_attributes(runs),
         balance=_balance(content.balance, content.costs),
+        sections=draw_sections(runs, content.comparison),
         relit=[sample.relit for sample in content.samples if sample.relit is not None],
         rate=_rate,
     )
@@ -75,7 +77,8 @@ def columns(runs: Sequence[Run]) -> list[Column]:
         "auc": ("AUC", "chance that a genuine pair scores above an impostor pair"),
         "eer": ("EER", "error rate where false matches and false non-matches are equally frequent"),
     }
-    names = dict.fromkeys(name for run in runs for name in run.metrics["verification"])
+    everything = dict.fromkeys(name for run in runs for name in run.metrics["verification"])
+    names = [name for name in everything if name in explained or name.startswith("tar@far=")]
     found = []
     for name in names:
         far = name.removeprefix("tar@far=")

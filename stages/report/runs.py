@@ -16,7 +16,7 @@ from pipeline.errors import PsfaceError, UserError
 from pipeline.faces import MODALITIES
 from pipeline.files import check_regular
 from pipeline.tables import read_csv, read_text
-from pipeline.verification import PairScores, pair_scores
+from pipeline.verification import PairScores, cosine_matrix, pair_scores
 from stages.report.metrics import Metrics, Validation
 
 ROC = dict.fromkeys(("fmr", "tmr", "raw_pixels"), float)
@@ -81,6 +81,11 @@ class Run:
         if vectors.ndim != 2 or vectors.dtype.kind != "f" or len({len(values) for values in found.values()}) > 1:
             raise UserError(f"{path} is not whole: run `psface evaluate {self.name}` again")
         return found
+
+    def similarity(self, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines (N, N) of the sessions, which must be among its own, and their subjects (N,)."""
+        chosen = np.isin(self.embeddings["session"], sessions)
+        return cosine_matrix(self.embeddings["embedding"][chosen]), self.embeddings["subject"][chosen]
 
     def scores(self, sessions: np.ndarray) -> PairScores:
         """Scores of all pairs of the sessions, which must be among its own."""

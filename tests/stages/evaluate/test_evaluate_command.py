@@ -133,7 +133,65 @@ def test_only_test_subjects_count(fabricate):
     splits = pd.read_parquet("data/splits.parquet")
     splits.loc[splits["subject"] < "1011", "split"] = "train"
     splits.to_parquet("data/splits.parquet", index=False)
-    assert evaluate("normal")["counts"]["subjects"] == 14
+    metrics = evaluate("normal")
+    assert metrics["counts"]["subjects"] == 14
+    probe = metrics["invariance"]["probe"]["spectacles"]
+    assert probe["counts"] == {"fitted_on": 40, "tried_on": 56}
+    for kind in ("linear", "mlp", "linear_auroc", "mlp_auroc"):
+        assert probe[kind]["low"] <= probe[kind]["value"] <= probe[kind]["high"]
+
+
+def test_all_that_is_promised_is_there(fabricate):
+    fabricate()
+    metrics = evaluate("normal")
+    assert 0.4 < metrics["verification"]["folds"]["accuracy"]["value"] <= 1
+    assert metrics["identification"]["open_set"]["fnir@fpir=1e-1"]["absent"] == (
+        "96 probes; an FPIR of 0.1 needs at least 300"
+    )
+    assert set(metrics["macro"]) == {"verification", "identification"}
+    assert metrics["invariance"]["split"]["rig"]["gap"]["rank1"]["low"] is not None
+    assert metrics["quality"]["norm"]["fnmr@discard=0.2"]["value"] <= 1
+    assert metrics["differentials"]["gender"]["female"]["counts"]["subjects"] == 12
+    assert metrics["counts"]["searches"] == {"mated": 96, "non_mated": 96}
+    table = pd.read_csv("runs/normal/evaluate/confusion.csv")
+    assert table.groupby("attribute")["sessions"].sum().to_dict() == {"gender": 96, "pose": 96, "spectacles": 96}
+
+
+def test_photometric_quality_and_the_detectors_score_are_looked_at(fabricate):
+    fabricate()
+    index = pd.read_parquet("data/faces/index.parquet")
+    rng = np.random.default_rng(0)
+    index.assign(score=rng.uniform(0.9, 1, len(index))).to_parquet("data/faces/index.parquet", index=False)
+    residual = pd.DataFrame({"session": index["session"], "residual": rng.uniform(size=len(index))})
+    residual.assign(integrability=0.0).to_parquet("data/quality.parquet", index=False)
+    assert set(evaluate("normal")["quality"]) == {"fmr", "start", "norm", "residual", "detector"}
+    Path("data/quality.parquet").write_bytes(b"cut short")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "normal"])
+
+
+def test_pairs_in_folds_may_be_given(fabricate):
+    fabricate()
+    lines = ["2\t1", "1001\t0\t1", "1001\t0\t1002\t0", "1003\t0\t1", "1003\t0\t1004\t3"]
+    Path("pairs.txt").write_text("\n".join(lines))
+    folds = evaluate("normal", "--pairs", "pairs.txt")["verification"]["folds"]
+    assert folds["counts"] == {"folds": 2, "genuine": 2, "impostor": 2}
+
+
+def test_all_pairs_of_its_embeddings_are_verified_again(fabricate, capsys):
+    fabricate()
+    metrics = evaluate("normal")
+    main(["verify", "runs/normal/evaluate/embeddings.npz", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["auc"] == pytest.approx(metrics["verification"]["auc"]["value"], abs=1e-5)
+    assert found["counts"] == {"genuine": 144, "impostor": 4416}
+    main(["verify", "runs/normal/evaluate/embeddings.npz", "--euclidean"])
+    assert f"auc            {metrics['verification']['auc_euclidean']['value']:.4f}" in capsys.readouterr().out
+    Path("broken.npz").write_bytes(b"cut short")
+    for path in ("broken.npz", "none.npz"):
+        with pytest.raises(SystemExit) as done:
+            main(["verify", path])
+        assert done.value.code == 2
 
 
 @pytest.mark.parametrize(

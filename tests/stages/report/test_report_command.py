@@ -188,7 +188,7 @@ def test_a_rate_that_one_comparison_lacks_leaves_its_cell_empty(whole):
     assert "tar@far=1e-2" not in comparison["differences"]["best_single"]
     assert "tar@far=1e-2" in comparison["differences"]["frame"]
     table = page[page.index(">difference</button>") : page.index('id="runs"')]
-    assert [row.count("<td") for row in table.split("<tr>")[1:]] == [5, 5, 5]
+    assert [row.count("<td") for row in table.split("<tr>")[1:]] == [6, 6, 6]
 
 
 def test_the_same_runs_give_the_same_page(whole):
@@ -281,3 +281,24 @@ def test_the_samples_are_as_unlike_as_they_come(tmp_path: Path, monkeypatch: pyt
         path.touch()
     monkeypatch.setattr(samples, "_sample", lambda session, folder: session.id)
     assert "90/a" in samples.draw_samples([*common, rare], tmp_path, examples=2, seed=7)
+
+
+def test_what_lies_behind_the_rates_is_shown_closed(whole):
+    """Further rates, invariance, quality, differentials and faces; a run of an older version has none of them."""
+    for folder in Path("runs").glob("*/evaluate"):
+        picture = Path("runs/normal/evaluate/retrieval.png").read_bytes()
+        (folder / "retrieval.png").write_bytes(picture)
+    page, *_ = report()
+    for name in ("more", "invariance", "quality", "retrieval"):
+        part = page[page.index(f'<h2 id="{name}">') :]
+        assert "<details><summary>" in part[: part.index("<h2", 5)]
+    assert 'src="data:image/jpeg;base64,' in page[page.index('<h2 id="retrieval">') :]
+    for path in Path("runs").glob("*/evaluate/metrics.json"):
+        metrics = json.loads(path.read_text())
+        for key in ("macro", "invariance", "quality", "differentials"):
+            del metrics[key]
+        write_json(path, metrics)
+        (path.parent / "retrieval.png").unlink()
+    page, *_ = report()
+    assert '<h2 id="quality">' not in page
+    assert '<h2 id="retrieval">' not in page

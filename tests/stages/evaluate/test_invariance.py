@@ -1,0 +1,164 @@
+"""Scores split by what changed, groups at one threshold, and probes on frozen embeddings: each against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.verification import matrix_pairs, rates, resample
+from stages.evaluate.differentials import differentials, subject_groups
+from stages.evaluate.groups import group_aucs, operating
+from stages.evaluate.probes import probe_attributes
+from stages.evaluate.splits import conditions, split_scores
+
+
+def population(seed: int = 0, subjects: int = 30, each: int = 6, shift: float = 0.0):
+    """Embeddings whose sessions in spectacles are moved by `shift` along one axis."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([f"s{i:02d}" for i in range(subjects)], each)
+    worn = rng.integers(0, 2, size=len(labels))
+    vectors = rng.normal(size=(subjects, 12)).repeat(each, axis=0) + 0.6 * rng.normal(size=(len(labels), 12))
+    vectors[:, 0] += shift * worn
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit, labels, worn
+
+
+def scored(shift: float):
+    unit, labels, worn = population(shift=shift)
+    similarity = unit @ unit.T
+    weights = resample(30, 100, np.random.default_rng(1))
+    at = operating(matrix_pairs(similarity, labels), weights)
+    return split_scores(at, similarity, labels, {"spectacles": (worn, ("no", "yes"))})["spectacles"], at, worn
+
+
+def test_the_groups_are_those_of_a_loop():
+    found, at, worn = scored(1.5)
+    first, second = worn[at.scores.genuine_sessions]
+    changed = first != second
+    assert found["changed"]["counts"]["genuine"] == changed.sum()
+    assert found["same"]["counts"]["genuine"] == (~changed).sum()
+    assert found["changed"]["tmr"]["value"] == np.mean(at.scores.genuine[changed] > at.threshold)
+    both = (worn[at.scores.impostor_sessions] == 1).all(axis=0)
+    assert found["yes"]["fmr"]["value"] == np.mean(at.scores.impostor[both] > at.threshold)
+    auc = rates(at.scores.subset(changed, np.ones(len(at.scores.impostor), bool)))["auc"][0]
+    assert found["changed"]["auc"]["value"] == pytest.approx(auc, abs=1e-12)
+
+
+def test_resampled_shares_are_those_of_copied_subjects():
+    _, at, worn = scored(1.5)
+    both = (worn[at.scores.impostor_sessions] == 1).all(axis=0)
+    share = at.fmr(both)
+    times = at.weights[3][at.scores.impostor_subjects[:, both]].prod(axis=0)
+    taken = at.scores.impostor[both] > at.threshold
+    assert share.draws[3] == pytest.approx((times * taken).sum() / times.sum())
+    times = at.weights[3][at.scores.genuine_subject]
+    taken = at.scores.genuine > at.threshold
+    assert at.tmr(np.ones(len(taken), bool)).draws[3] == pytest.approx((times * taken).sum() / times.sum())
+
+
+def test_what_changes_the_face_shows_as_a_gap_and_nothing_does_not():
+    moved, still = scored(3.0)[0], scored(0.0)[0]
+    assert moved["gap"]["rank1"]["high"] < -0.1
+    assert moved["gap"]["tmr"]["high"] < -0.1
+    assert moved["yes"]["fmr"]["value"] > 2 * moved["changed"]["fmr"]["value"]
+    assert still["gap"]["rank1"]["low"] < 0.02
+    assert still["gap"]["rank1"]["high"] > -0.02
+
+
+def test_the_rank1_of_all_is_that_of_its_parts():
+    unit, labels, worn = population()
+    similarity = unit @ unit.T
+    at = operating(matrix_pairs(similarity, labels), resample(30, 100, np.random.default_rng(1)))
+    one = split_scores(at, similarity, labels, {"x": (np.zeros(len(worn), dtype=int), ("all",))})["x"]
+    from pipeline.identification import protocols
+
+    overall = protocols(similarity, labels, np.array(["a"] * len(labels)))["overall"].cmc()[0]
+    assert one["same"]["rank1"]["value"] == pytest.approx(overall)
+    assert one["changed"] == {"absent": "0 genuine pairs; 30 are needed"}
+
+
+def test_sessions_without_the_label_are_in_no_group():
+    pairs = np.array([[0, 0, 1], [1, 2, 2]])
+    found = conditions(np.array([0, 0, -1]), ("no", "yes"), pairs)
+    assert {name: mask.tolist() for name, mask in found.items()} == {
+        "no": [True, False, False],
+        "yes": [False] * 3,
+        "same": [True, False, False],
+        "changed": [False] * 3,
+    }
+
+
+def test_group_aucs_with_resamples_are_the_rates_of_the_subset():
+    unit, labels, _ = population()
+    scores = matrix_pairs(unit @ unit.T, labels)
+    weights = resample(30, 40, np.random.default_rng(0))
+    mask = scores.genuine_sessions[0] % 2 == 0
+    draws = rates(scores.subset(mask, np.ones(len(scores.impostor), bool)), weights=weights)["auc"]
+    found = group_aucs(scores, {"even": mask}, weights)["even"]
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))
+
+
+def test_too_few_pairs_for_the_threshold_say_so():
+    unit, labels, _ = population(subjects=4)
+    assert "needs at least 3000" in operating(matrix_pairs(unit @ unit.T, labels), np.ones((2, 4)))
+
+
+def test_differentials_at_one_threshold():
+    """Women's scores are noisier here: their FNMR is higher, and the ratio says by how much."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([f"s{i:02d}" for i in range(40)], 6)
+    female = np.repeat(np.arange(40) % 2 == 0, 6)
+    noise = np.where(female, 1.2, 0.4)[:, None] * rng.normal(size=(240, 12))
+    vectors = rng.normal(size=(40, 12)).repeat(6, axis=0) + noise
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    at = operating(matrix_pairs(unit @ unit.T, labels), resample(40, 200, rng))
+    facts = {"age": np.repeat(np.linspace(20, 60, 40), 6), "albedo": np.full(240, np.nan)}
+    groups = subject_groups(labels, np.where(female, 0, 1), facts)
+    found = differentials(at, groups)
+    women = found["gender"]["female"]
+    assert women["counts"]["subjects"] == 20
+    assert women["counts"]["false_non_matches"] == round(women["fnmr"]["value"] * women["counts"]["genuine"])
+    assert found["gender"]["ratio"]["fnmr"]["highest"] == "female"
+    assert found["gender"]["ratio"]["fnmr"]["low"] > 1
+    assert found["skin_tone"] == {"absent": "no group is known and large enough"}
+    assert found["age"]["under_30"]["counts"]["subjects"] == (np.linspace(20, 60, 40) < 30).sum()
+
+
+def split(seed: int, subjects: int, leak: float, curved: bool = False):
+    rng = np.random.default_rng(seed)
+    people = np.repeat(np.arange(subjects), 5)
+    label = rng.integers(0, 2, size=len(people))
+    vectors = rng.normal(size=(len(people), 16))
+    signs = rng.choice([-1, 1], size=len(people)) if curved else 1
+    vectors[:, 0] += leak * signs * (2 * label - 1)
+    if curved:
+        vectors[:, 1] += leak * signs
+    return vectors, np.array([f"{seed}-{p}" for p in people]), {"spectacles": label}
+
+
+def test_a_probe_finds_what_is_there_and_nothing_where_nothing_is():
+    weights = resample(40, 100, np.random.default_rng(0))
+    leaking = probe_attributes(split(0, 80, 2.0), split(1, 40, 2.0), weights, seed=7)["spectacles"]
+    silent = probe_attributes(split(2, 80, 0.0), split(3, 40, 0.0), weights, seed=7)["spectacles"]
+    for kind in ("linear", "mlp"):
+        assert leaking[kind]["value"] > 0.85
+        assert leaking[f"{kind}_auroc"]["value"] > 0.9
+        assert silent[kind]["low"] < 0.5 < silent[kind]["high"]
+    assert leaking["chance"] == {"value": 0.5}
+
+
+def test_the_mlp_finds_what_a_line_cannot():
+    weights = resample(40, 100, np.random.default_rng(0))
+    found = probe_attributes(split(0, 200, 3.0, curved=True), split(1, 40, 3.0, curved=True), weights, seed=7)
+    assert found["spectacles"]["linear"]["value"] < 0.65
+    assert found["spectacles"]["mlp"]["value"] > found["spectacles"]["linear"]["value"] + 0.15
+
+
+def test_a_probe_never_meets_a_test_subject_and_wants_both_classes():
+    data = split(0, 40, 1.0)
+    with pytest.raises(ValueError, match="other subjects"):
+        probe_attributes(data, data, np.ones((1, 40)), seed=7)
+    vectors, people, labels = split(1, 40, 1.0)
+    one = {"spectacles": np.zeros_like(labels["spectacles"])}
+    found = probe_attributes(data, (vectors, people, one), np.ones((1, 40)), seed=7)
+    assert found["spectacles"] == {"absent": "0 test sessions of 0 subjects have the class 1"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, roc_auc_score
 
 from pipeline.verification import resample
-from stages.evaluate.attributes import attribute_scores, class_counts
+from stages.evaluate.attributes import attribute_scores, class_counts, confusion
 
 
 def scored(seed: int, classes: int, sharpness: float):
@@ -29,6 +29,8 @@ def test_agrees_with_sklearn(classes):
     assert found["auroc"]["value"] == pytest.approx(expected, abs=1e-12)
     guess = probabilities[known].argmax(axis=1)
     assert found["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth[known], guess))
+    assert found["f1"]["value"] == pytest.approx(f1_score(truth[known], guess, average="macro"))
+    assert (confusion(probabilities.argmax(axis=1), truth, classes) == confusion_matrix(truth[known], guess)).all()
     for rate in found.values():
         assert rate["low"] < rate["value"] < rate["high"]
 

@@ -147,7 +147,9 @@ def test_rows_of_moved_frames_are_opencvs(device, rng, kind):
     if kind != np.float32:
         frames = (frames * np.iinfo(kind).max).astype(kind)
     for shifts in (np.zeros((3, 2)), np.array([[0, 0], [3.4, -7.7], [-1.5, 12.25]]), np.full((3, 2), 55.5)):
-        stack = Stack(frames, rng.random((40, 31), np.float32) / 4, np.packbits(rng.random(frames.shape) < 0.1, axis=-1))
+        stack = Stack(
+            frames, rng.random((40, 31), np.float32) / 4, np.packbits(rng.random(frames.shape) < 0.1, axis=-1)
+        )
         stack.shifts = shifts
         twin = pictures.Frames(stack, device)
         for i, rows in itertools.product(range(3), (slice(0, 7), slice(7, 30), slice(30, 40))):

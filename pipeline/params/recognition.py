@@ -100,16 +100,14 @@ class Augment(Section):
 class Adversary(Section):
     """How the adversaries learn, and how their coefficients rise (docs/train.md)."""
 
-    rise: Share = 0.5  # share of training over which the coefficients rise from 0
-    steps: Count = 2  # of theirs for each of the network's
+    rise: Share = 0.3  # share of training over which the coefficients rise from 0
+    steps: Count = 6  # of theirs for each of the network's
     lr: Positive = 0.001
 
 
 AttributeWeights = dict[AttributeName, Positive]
 AttributeCoefficients = dict[AttributeName, NonNegative]
-COEFFICIENTS: AttributeCoefficients = {
-    "spectacles": 0.1, "facial_hair": 0.1, "expression": 0.1, "pose": 0.1, "gender": 0.1,
-}  # fmt: skip
+COEFFICIENTS: AttributeCoefficients = {"spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0}  # what people change
 ATTRIBUTE_WEIGHTS: AttributeWeights = {
     "spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0,
 }  # fmt: skip

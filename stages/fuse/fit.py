@@ -98,7 +98,7 @@ class Fuser:
             network = create_model("fusion", **self.contract.network.kwargs)
             assert isinstance(network, Fusion)
             subjects, target = np.unique(train.subject, return_inverse=True)
-            magface = MagFace(network.dimension, len(subjects), **params.identity.model_dump())
+            magface = MagFace(network.dimension, len(subjects), **params.identity.model_dump(exclude={"loss"}))
         network.load_branches({modality: state for modality, (_, state) in runs.items()})
         self.network = network.to(self.fabric.device)
         vocabulary = self.contract.vocabulary

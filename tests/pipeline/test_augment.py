@@ -117,6 +117,33 @@ def test_shift_moves_right_and_down() -> None:
     torch.testing.assert_close(moved, torch.roll(x, (4, 8), dims=(2, 3)), atol=1e-4, rtol=0)
 
 
+def test_gain_makes_the_albedo_brighter_as_a_whole_and_leaves_shapes_alone() -> None:
+    brightness = torch.tensor([1.25])
+    x = torch.tensor([-0.2, 0.2]).repeat(1, 1, SIDE, SIDE // 2)  # brightness 0.8 and 1.2
+    torch.testing.assert_close(apply(still(brightness=brightness), x, "albedo"), 1.25 * (x + 1) - 1)
+    for name, face in faces().items():
+        torch.testing.assert_close(apply(still(brightness=brightness), face, name), apply(still(), face, name))
+    drawn = draw(500, Augment(gain=0.2), generator()).brightness
+    assert 0.8 < float(drawn.min()) < 0.85 < 1.2 < float(drawn.max()) < 1.23
+    assert torch.equal(draw(2, Augment(), generator()).noise, draw(2, Augment(gain=0.0), generator()).noise)
+
+
+def test_normals_that_do_not_turn_move_as_pixels_do() -> None:
+    """For comparison alone: each component of the normals is a picture of its own, mirrored and rotated."""
+    angle = torch.deg2rad(torch.tensor([20.0]))
+    x = faces()["normal"]
+    for changes in ({"mirrored": torch.tensor([True])}, {"angle": angle}):
+        turned, plain = (apply(still(turn=turn, **changes), x, "normal") for turn in (True, False))
+        grey = torch.cat([apply(still(**changes), x[:, i : i + 1], "depth") for i in range(3)], dim=1)
+        grey = grey + (middle(plain) - middle(grey)).mean(dim=(2, 3), keepdim=True)  # of depth the mean is taken off
+        torch.testing.assert_close(middle(plain), middle(grey), atol=2e-2, rtol=0)
+        assert float((middle(turned) - middle(plain)).abs().max()) > 0.1
+    depth = faces()["depth"]
+    mirrored = {"mirrored": torch.tensor([True])}
+    plain, turned = (apply(still(turn=turn, **mirrored), depth, "depth") for turn in (False, True))
+    assert torch.equal(plain, turned)
+
+
 @given(st.integers(0, 1000))
 def test_all_kept_promises(seed: int) -> None:
     """Whatever is drawn: unit normals, relative brightness in its range, 0 outside."""

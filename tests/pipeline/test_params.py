@@ -41,6 +41,34 @@ CHANGES = {
         ["`train.albedo.epoch`", "`epochs`"],
     ),
     "unknown modality": (lambda v: v["train"].update(albdo={}), ["`train.albdo`", "did you mean `albedo`"]),
+    "an unknown loss of the identity": (
+        lambda v: v["train"]["depth"].update(identity={"loss": "arcfac"}),
+        ["train.depth.identity.loss = 'arcfac'", "did you mean `arcface`"],
+    ),
+    "a key of another loss": (
+        lambda v: v["train"]["depth"].update(identity={"loss": "arcface", "l_a": 10}),
+        ["unknown key `train.depth.identity.l_a`; valid: loss, margin, scale"],
+    ),
+    "a value of a loss": (
+        lambda v: v["train"]["depth"]["identity"].update(lambda_g=1),
+        ["train.depth.identity: lambda_g = 1.0 is below its bound"],
+    ),
+    "triplets of a batch that holds none": (
+        lambda v: v["train"]["depth"].update(identity={"loss": "triplet"}),
+        ["train.depth: identity.loss triplet needs several sessions of a subject in each batch: set sampler: pk"],
+    ),
+    "P x K that make no batch": (
+        lambda v: v["train"]["depth"].update(sampler="pk", per_subject=5),
+        ["train.depth: sampler pk: a batch of 32 is not two or more subjects of 5 sessions each"],
+    ),
+    "a modality twice": (
+        lambda v: v["train"].update(early={"modalities": ["albedo", "albedo"]}),
+        ["train.early.modalities", "each modality once"],
+    ),
+    "one name for two runs": (
+        lambda v: v["train"].update(all={"modalities": ["albedo", "normal"]}),
+        ["params.yaml: `train.all` and `fuse.all` would both be runs/all: rename one"],
+    ),
     "fusing an unknown modality": (
         lambda v: v["fuse"]["all"].update(modalities=["albedo", "normals"]),
         ["fuse.all.modalities.1 = 'normals'", "did you mean `normal`"],
@@ -106,6 +134,15 @@ def test_a_fault_names_key_value_and_choice(tmp_path: Path, values: dict[str, An
 def test_the_repository_s_own_params_are_valid(repository: Path) -> None:
     for path in [repository / "params.yaml", *repository.glob("recipes/*/params.yaml")]:
         params.load(path)
+
+
+def test_an_entry_sees_the_modality_of_its_name_or_those_that_it_lists(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("train: {normal: {}, early: {modalities: [depth, albedo]}, defaults: {}}")
+    assert params.section(path, "train", params.Train, "normal").modalities == ("normal",)
+    assert params.section(path, "train", params.Train, "early").modalities == ("depth", "albedo")
+    with pytest.raises(UserError, match=r"`train.defaults` is missing; valid: early, normal"):
+        params.section(path, "train", params.Train, "defaults")
 
 
 def test_not_yaml_and_not_there(tmp_path: Path) -> None:
@@ -187,5 +224,6 @@ def test_params_yaml_spells_out_whatever_can_be_chosen(repository: Path, values:
         entries = {"": section} if name not in ("train", "fuse") else section
         for item, chosen in entries.items():
             written = values[name] if item == "" else values[name][item]
-            elsewhere = {"deal", "modalities"}  # of Yale B alone, in its recipe; of entries of no modality's name
+            # of Yale B alone, in its recipe; of entries that are not named after their modality
+            elsewhere = {"deal"} | ({"modalities"} if name == "train" else set())
             assert set(chosen) - elsewhere == set(written), f"{name} {item}"

@@ -58,10 +58,13 @@ def test_a_run_is_whole(ready: Path, capsys: pytest.CaptureFixture[str]) -> None
     history = pd.read_csv(RUN / "history.csv")
     assert history["epoch"].tolist() == [1, 2]
     columns = {"lr", "reversal", "norm_mean", "norm_low", "norm_high", "clamped", "validation_auc", "validation_eer"}
-    losses = {f"loss_{name}" for n in ATTRIBUTES for name in (n, f"adversary_{n}")} | {"loss_identity"}
-    constants = {f"constant_{name}" for name in ATTRIBUTES}
-    assert columns | losses | constants <= set(history)
-    assert history["constant_gender"].tolist() == pytest.approx([np.log(2)] * 2, rel=0.01)  # no weights, classes alike
+    against = ("spectacles", "facial_hair", "expression")
+    losses = {f"loss_{name}" for name in ("identity", *ATTRIBUTES)} | {f"loss_adversary_{name}" for name in against}
+    assert columns | losses | {f"constant_{name}" for name in against} <= set(history)
+    assert not any("adversary_gender" in name for name in history)
+    assert history["constant_spectacles"].tolist() == pytest.approx(
+        [np.log(2)] * 2, rel=0.01
+    )  # no weights, classes alike
 
 
 def test_weights_hold_no_class_head_and_give_the_stated_auc(ready: Path) -> None:
@@ -324,13 +327,13 @@ def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytes
 
 
 def test_a_small_training_set_learns(ready: Path) -> None:
-    """Faces of one subject share a weak pattern: training must find it where an untrained network does not."""
+    """Faces of one subject share a weak pattern, which training must find. (Patterns of other subjects have nothing in
+    common with them: what is seen on validation is chance.)"""
     still = {"rotate": 0, "zoom": 0, "shift": 0, "mirror": 0, "tilt": 0, "light": 0, "cut": 0, "patches": 0}
-    prepare(epochs=6, batch=8, strides=[1, 2, 2, 2], lr=0.002, adversaries={}, augment=still)
+    prepare(epochs=4, batch=8, strides=[1, 2, 2, 2], lr=0.002, adversaries={}, augment=still)
     main(["train", "normal"])
     history = pd.read_csv(RUN / "history.csv")
-    assert history["loss_identity"].iloc[-1] < history["loss_identity"].iloc[0]
-    assert history["validation_auc"].max() > 0.6
+    assert history["loss_identity"].iloc[-1] < 0.4 * history["loss_identity"].iloc[0]
     assert (history["clamped"] < 1).all()
 
 

@@ -6,9 +6,8 @@
 
 Each run is the real commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside
 its results in recipes/recognition/runs/SEED/RUN. A run whose results are there and whose parameters are the same is
-left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results:
-
-    run, seed, metric (as in metrics.json), value, low, high (95 %, by resampling subjects), n (what it is counted over)
+left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results
+(recognition_rows.py), with the paired differences of the runs that experiments.yaml compares.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,12 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.recognition_rows import COLUMNS, difference_rows, run_rows
 from pipeline.tables import write_atomic, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "recognition"
 RESULTS = ROOT / "docs" / "results" / "recognition.csv"
-COLUMNS = ["run", "seed", "metric", "value", "low", "high", "n"]
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,25 +99,19 @@ def is_done(name: str, seed: int, text: str) -> bool:
     return path.exists() and json.loads(path.read_text())["params"] == text
 
 
-def leaves(values: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Dotted names of all rates of metrics.json, and each with its interval."""
-    if isinstance(values, dict):
-        if "value" in values:
-            yield name, values
-        else:
-            for key, value in values.items():
-                yield from leaves(value, f"{name}.{key}".lstrip("."))
-
-
-def rows() -> list[dict[str, Any]]:
-    """A row a rate of every run that is done."""
+def rows(compared: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """A row a rate of every run that is done, and of the differences of those that are compared."""
     found = []
     for path in sorted(RECIPE.glob("runs/*/*/done.json")):
         seed, name = path.parts[-3:-1]
-        metrics = json.loads((path.parent / "evaluate" / "metrics.json").read_text())
-        minutes = {"value": json.loads(path.read_text())["minutes"]}
-        for metric, rate in [*leaves(metrics), ("training.minutes", minutes)]:
-            found.append({"run": name, "seed": int(seed), "metric": metric, **{k: rate.get(k) for k in COLUMNS[3:]}})
+        key = {"run": name, "seed": int(seed)}
+        minutes = {"metric": "training.minutes", "value": json.loads(path.read_text())["minutes"]}
+        found += [key | row for row in (*run_rows(path.parent / "evaluate"), minutes)]
+        for other in compared.get(name, ()):
+            rival = path.parent.parent / other
+            if (rival / "done.json").exists():
+                key = {"run": f"{name} - {other}", "seed": int(seed)}
+                found += [key | row for row in difference_rows(path.parent / "evaluate", rival / "evaluate")]
     return found
 
 
@@ -146,7 +139,7 @@ def main() -> None:
             elif not done:
                 print(f"=== {name}, seed {seed}", flush=True)
                 work(name, run, seed, text)
-                write_csv(RESULTS, pd.DataFrame(rows(), columns=COLUMNS))
+                write_csv(RESULTS, pd.DataFrame(rows(listed["compare"]), columns=COLUMNS))
     if not options.list:
         print(f"wrote {RESULTS.relative_to(ROOT)}")
 

@@ -2,7 +2,8 @@
 
     run, seed, metric (as in metrics.json), value, low, high (95 %, by resampling subjects), n (what it is counted over)
 
-`same_rig.`, `across_rigs.` and `first_rig.` before a metric say which sessions were compared. A difference has both
+`same_rig.`, `across_rigs.` and `first_rig.` before a metric say which sessions were compared, `yale.` that they were of
+real faces. A difference has both
 names, `all - frames`, and is of the sessions and the resampled subjects that both share.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.identification import Ranks, expected_ranks, protocols, rank1_difference
 from pipeline.verification import PairScores, cosine_matrix, difference, matrix_pairs, resample, verification
@@ -80,26 +82,36 @@ class Scored:
         return np.ones(len(first), dtype=bool) if not part else (first == second) == (part == "same_rig")
 
 
-def run_rows(evaluate: Path) -> Iterator[dict[str, Any]]:
-    """The rates of metrics.json, and those of the first rig alone."""
-    metrics = json.loads((evaluate / "metrics.json").read_text())
-    yield from leaves(metrics, "", {})
-    run, part = Scored(evaluate), "first_rig"
-    pairs, ranks = run.pairs(part), run.ranks(part)
-    rates = verification(pairs, FARS, run.draws)
-    yield from leaves({"verification": rates}, part, _pair_counts(pairs))
-    yield _rank1_row(part, ranks.intervals(run.draws)[0], ranks)
+def run_rows(run: Path) -> Iterator[dict[str, Any]]:
+    """The rates of a run's metrics.json, those of the first rig alone, what it has of its own, those on real faces."""
+    yield from leaves(json.loads((run / "evaluate" / "metrics.json").read_text()), "", {})
+    scored, part = Scored(run / "evaluate"), "first_rig"
+    pairs, ranks = scored.pairs(part), scored.ranks(part)
+    yield from leaves({"verification": verification(pairs, FARS, scored.draws)}, part, _pair_counts(pairs))
+    yield _rank1_row(part, ranks.intervals(scored.draws)[0], ranks)
+    if (run / "evaluate" / "own.csv").exists():
+        yield from pd.read_csv(run / "evaluate" / "own.csv").to_dict("records")
+    if (run / "yale" / "embeddings.npz").exists():
+        for row in leaves(json.loads((run / "yale" / "metrics.json").read_text()), "", {}):
+            yield row | {"metric": f"yale.{row['metric']}"}
 
 
 def difference_rows(first: Path, second: Path) -> Iterator[dict[str, Any]]:
     """Paired differences of two runs, first minus second, of the sessions that both were tested on."""
+    for part in PARTS:
+        yield from _gaps(first / "evaluate", second / "evaluate", part, part)
+    if all((run / "yale" / "embeddings.npz").exists() for run in (first, second)):
+        yield from _gaps(first / "yale", second / "yale", "", "yale")
+
+
+def _gaps(first: Path, second: Path, part: str, name: str) -> Iterator[dict[str, Any]]:
     shared = np.intersect1d(Scored(first).session, Scored(second).session)
     one, other = Scored(first, shared), Scored(second, shared)
-    for part in PARTS:
-        pairs, ranks = one.pairs(part), one.ranks(part)
-        gaps = difference(pairs, other.pairs(part), one.draws, FARS)
-        yield from leaves({"verification": gaps}, part, _pair_counts(pairs))
-        yield _rank1_row(part, rank1_difference(ranks, other.ranks(part), one.draws), ranks)
+    pairs, ranks = one.pairs(part), one.ranks(part)
+    yield from leaves(
+        {"verification": difference(pairs, other.pairs(part), one.draws, FARS)}, name, _pair_counts(pairs)
+    )
+    yield _rank1_row(name, rank1_difference(ranks, other.ranks(part), one.draws), ranks)
 
 
 def leaves(values: Mapping[str, Any], name: str, over: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,10 +4,10 @@
     python benchmarks/thesis.py normal+albedo+depth          its concatenation of runs that this has trained
 
 Reads data/faces, sessions.parquet and splits.parquet; writes what `psface evaluate` writes into
-runs/thesis-NAME/seed-SEED of the workspace, and rows.csv: run, seed, metric (as in metrics.json), value, low, high, n
-(pairs, probes or sessions). The state is that of the last epoch, not the best on the test set as in the thesis (fault
-6; its AUC is the row `thesis.best_on_test_auc`, for the record). Minutes are of training alone; the test set is looked
-at after each epoch on top of them.
+runs/SEED/thesis-NAME/evaluate of the workspace, and own.csv: what only this recipe has. Prints the rows that
+docs/results/recognition.csv has of it (recognition_rows.py). The state is that of the last epoch, not the best on the
+test set as in the thesis (fault 6; its AUC is the row `thesis.best_on_test_auc`, for the record). Minutes are of
+training alone; the test set is looked at after each epoch on top of them.
 
 A concatenation is the branches' embeddings side by side: the thesis trained heads on frozen branches, which changes no
 embedding but by norms that drifted (fault 7). Its attributes are not scored.
@@ -18,12 +18,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.recognition_rows import run_rows
 from benchmarks.thesis_recipe.data import MODALITIES, ThesisFaces
 from benchmarks.thesis_recipe.loss import attribute_auc, best_constant
 from benchmarks.thesis_recipe.network import ORDER
@@ -38,9 +38,6 @@ from pipeline.verification import pair_scores, rates
 from stages.evaluate.inputs import EvaluationSet, read_evaluation_set, read_probed_set
 from stages.evaluate.results import evaluate_run
 from stages.evaluate.written import write_results
-
-COLUMNS = ["run", "seed", "metric", "value", "low", "high", "n"]
-SECTIONS = ("verification", "identification", "macro", "attributes", "invariance")
 
 
 def contract_of(modalities: list[str], folder: Path) -> Contract:
@@ -57,33 +54,9 @@ def contract_of(modalities: list[str], folder: Path) -> Contract:
     )
 
 
-def rows_of(metrics: dict[str, Any]) -> list[tuple[str, float, float | None, float | None, int]]:
-    """Metric, value, low, high and n of every rate with an interval in the sections that are compared."""
-    found = []
-
-    def walk(path: tuple[str, ...], node: Any) -> None:
-        if isinstance(node, dict) and {"value", "low", "high"} <= set(node):
-            found.append((".".join(path), node["value"], node["low"], node["high"], counted(path, metrics["counts"])))
-        elif isinstance(node, dict):
-            for name, each in node.items():
-                walk((*path, name), each)
-
-    for name in SECTIONS:
-        walk((name,), metrics[name])
-    return found
-
-
-def counted(path: tuple[str, ...], counts: dict[str, Any]) -> int:
-    """How many a rate was measured on: pairs, probes or searches, else sessions."""
-    kind = path[1:] if path[0] == "macro" else path
-    if kind[0] == "verification":
-        return int(counts["genuine"] + counts["impostor"])
-    if kind[0] == "identification" and kind[1] in counts["identification"]:
-        return round(counts["identification"][kind[1]]["probes"])
-    return int(counts["sessions"])
-
-
-def own_rows(done: list[Epoch], probabilities: dict[str, np.ndarray], data: EvaluationSet, train: Samples) -> list:
+def own_rows(
+    done: list[Epoch], probabilities: dict[str, np.ndarray], data: EvaluationSet, train: Samples
+) -> list[dict]:
     """What the recipe alone has: its AUC of attributes, the best on test, norms out of range, adversaries' losses."""
     last, tested = done[-1], len(data.samples)
     rows = [
@@ -100,7 +73,7 @@ def own_rows(done: list[Epoch], probabilities: dict[str, np.ndarray], data: Eval
             )
         rows.append((f"thesis.adversary.{name}", last.losses[f"adversary_{name}"], len(last.norms)))
         rows.append((f"thesis.constant.{name}", best_constant(name, train.labels[name]), len(train)))
-    return [(metric, value, None, None, n) for metric, value, n in rows]
+    return [{"metric": metric, "value": value, "n": n} for metric, value, n in rows]
 
 
 class Workspace:
@@ -112,8 +85,8 @@ class Workspace:
         self.faces, self.quality, self.runs, self.seed = data / "faces", data / "quality.parquet", folder / "runs", seed
 
     def output(self, name: str) -> Path:
-        """Folder of a run."""
-        return self.runs / f"thesis-{name}" / f"seed-{self.seed}"
+        """Folder of a run's results."""
+        return self.runs / str(self.seed) / f"thesis-{name}" / "evaluate"
 
     def test(self, contract: Contract) -> EvaluationSet:
         """The test sessions."""
@@ -123,9 +96,9 @@ class Workspace:
         """Score and write a run; ``found``: embeddings, probabilities and what probes are fitted on."""
         results = evaluate_run(contract, settings, data, *found, None)
         write_results(self.output(name), contract.run, contract, data, results, self.faces)
-        rows = [(contract.run, self.seed, *row) for row in [*rows_of(results.metrics), *own]]
-        write_csv(self.output(name) / "rows.csv", pd.DataFrame(rows, columns=COLUMNS))
-        print(pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f"), end="")
+        if own:
+            write_csv(self.output(name) / "own.csv", pd.DataFrame(own))
+        print(pd.DataFrame(run_rows(self.output(name).parent)).to_csv(index=False, float_format="%.4f"), end="")
 
 
 def run_branch(place: Workspace, modality: str, settings: Evaluate, minutes: float, epochs: int) -> None:

@@ -1,0 +1,221 @@
+"""The tables of docs/recognition.md, from docs/results/recognition.csv.
+
+    python benchmarks/recognition_tables.py
+
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in the page and is written anew. A cell is the mean over
+the seeds that are done, with the mean of their intervals' ends; what has no row yet is left empty.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from pipeline.tables import write_atomic
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SINGLE = ("normal", "albedo", "depth", "frame", "frames")
+FUSED = ("albedo-depth", "normal-depth", "normal-albedo", "all", "early")
+ABLATIONS = (
+    "no-adversary", "no-decomposition", "plain", "arcface", "cosface", "triplet", "cross-entropy", "uncertainty",
+    "unturned", "relu", "resnet18", "attention-channel", "attention-spatial", "attention-cbam", "class-weights",
+    "no-balance",
+)  # fmt: skip
+THESIS = {"normal": "thesis-normal", "albedo": "thesis-albedo", "depth": "thesis-depth",
+          "all": "thesis-normal+albedo+depth"}  # fmt: skip
+ATTRIBUTES = ("spectacles", "facial_hair", "expression", "pose", "gender")
+REAL = ("normal", "albedo", "depth", "frame", "frames", "normal-albedo", "all")
+RANK1 = "identification.overall.rank1"
+TAR = "verification.tar@far=1e-3"
+
+
+class Results:
+    """The rows of recognition.csv, looked up by run and metric."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self.means = table.groupby(["run", "metric"])[["value", "low", "high"]].mean()
+        self.seeds = table.groupby("run")["seed"].nunique()
+        self.table = table.set_index(["run", "metric"]).sort_index()
+
+    def value(self, run: str, metric: str) -> float | None:
+        """Mean over the seeds."""
+        return float(self.means.loc[(run, metric), "value"]) if (run, metric) in self.means.index else None
+
+    def cell(self, run: str, metric: str, *, signed: bool = False, bounds: bool = True) -> str:
+        """``.985 [.979, .990]``."""
+        if (run, metric) not in self.means.index:
+            return ""
+        value, low, high = self.means.loc[(run, metric)]
+        text = rate(value, signed)
+        return text if pd.isna(low) or not bounds else f"{text} [{rate(low, signed)}, {rate(high, signed)}]"
+
+    def told_apart(self, run: str, metric: str) -> str:
+        """In how many of the seeds the interval of a difference leaves out 0: ``2 of 3``."""
+        if (run, metric) not in self.means.index:
+            return ""
+        rows = self.table.loc[[(run, metric)]]
+        return f"{int(((rows['low'] > 0) | (rows['high'] < 0)).sum())} of {len(rows)}"
+
+    def done(self, run: str) -> str:
+        """How many seeds."""
+        return str(self.seeds.get(run, 0))
+
+
+def rate(value: float, signed: bool = False) -> str:
+    """Three digits without the zero before the point."""
+    return re.sub(r"\b0\.", ".", f"{value:+.3f}" if signed else f"{value:.3f}")
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; rows without any value are left out."""
+    kept = [row for row in rows if any(row[1:])]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *kept))
+
+
+def modalities(found: Results) -> str:
+    """What a network sees, over all sessions, on the first rig and across the rigs."""
+    head = ["run", "AUC", "rank-1", "TAR at FAR 1e-3", "first rig: AUC", "rank-1", "TAR at 1e-3", "across rigs: rank-1",
+            "raw pixels: rank-1", "minutes", "seeds"]  # fmt: skip
+    metrics = ["verification.auc", RANK1, TAR, "first_rig.verification.auc", "first_rig.identification.rank1",
+               f"first_rig.{TAR}", "identification.across_rigs.rank1"]  # fmt: skip
+    rows = []
+    for run in (*SINGLE, *FUSED, "triplet"):
+        raw = found.cell(run, f"raw_pixels.{RANK1}", bounds=False)
+        minutes = found.value(run, "training.minutes")
+        last = [raw, "" if minutes is None else f"{minutes:.1f}", found.done(run)] if run in found.seeds.index else []
+        rows.append([f"`{run}`", *(found.cell(run, metric) for metric in metrics), *(last or ["", "", ""])])
+    return markdown(head, rows)
+
+
+def paying(found: Results) -> str:
+    """Fusions less raw photographs, paired."""
+    head = ["difference", "sessions", "AUC", "in how many seeds told apart", "rank-1", "TAR at FAR 1e-3"]
+    parts = {"": "all", "same_rig.": "same rig", "across_rigs.": "across rigs"}
+    pairs = [f"{first} - {second}" for second in ("frames", "frame") for first in (*FUSED, "normal")]
+    rows = [
+        [f"`{pair}`", where, found.cell(pair, f"{part}verification.auc", signed=True),
+         found.told_apart(pair, f"{part}verification.auc"),
+         found.cell(pair, f"{part}identification.rank1", signed=True), found.cell(pair, f"{part}{TAR}", signed=True)]
+        for pair in pairs for part, where in parts.items() if pair in found.seeds.index
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def thesis(found: Results) -> str:
+    """The thesis's recipe beside the corrected one."""
+    head = [
+        "faces",
+        "recipe",
+        "AUC",
+        "rank-1",
+        "TAR at FAR 1e-3",
+        "AUC, best epoch on test",
+        "norms below l_a",
+        "seeds",
+    ]
+    rows = []
+    for ours, theirs in THESIS.items():
+        for run, name in ((theirs, "thesis"), (ours, "here")):
+            own = [found.cell(run, f"thesis.{metric}") for metric in ("best_on_test_auc", "clamped")]
+            rates = [found.cell(run, metric) for metric in ("verification.auc", RANK1, TAR)]
+            rows.append([f"`{ours}`", *([name, *rates, *own, found.done(run)] if any(rates) else [""] * 7)])
+    return markdown(head, rows)
+
+
+def ablations(found: Results) -> str:
+    """Each change of the network that sees normals, less that network."""
+    head = ["run", "AUC", "less `normal`", "told apart", "rank-1", "less `normal`", "told apart", "seeds"]
+    rows = [["`normal`", found.cell("normal", "verification.auc"), "", "", found.cell("normal", RANK1), "", "",
+             found.done("normal")]]  # fmt: skip
+    for run in ABLATIONS:
+        gap = f"{run} - normal"
+        cells = [found.cell(run, "verification.auc"), found.cell(gap, "verification.auc", signed=True),
+                 found.told_apart(gap, "verification.auc"), found.cell(run, RANK1),
+                 found.cell(gap, "identification.rank1", signed=True),
+                 found.told_apart(gap, "identification.rank1")]  # fmt: skip
+        rows.append([f"`{run}`", *cells, found.done(run) if any(cells) else ""])
+    return markdown(head, rows)
+
+
+def invariance(found: Results) -> str:
+    """What a fresh probe reads off the identity embedding, as a share of what the plain network gives away."""
+    head = ["attribute", "probe", "chance", "`plain`", "`no-adversary`", "`normal`", "share of `plain`'s distance"]
+    rows = []
+    for attribute in ATTRIBUTES:
+        for probe in ("linear", "mlp"):
+            metric, chance = f"invariance.probe.{attribute}.{probe}", f"invariance.probe.{attribute}.chance"
+            plain, ours, none = (
+                found.value("plain", metric),
+                found.value("normal", metric),
+                found.value("normal", chance),
+            )
+            share = "" if None in (plain, ours, none) or plain <= none else f"{(ours - none) / (plain - none):.2f}"
+            cells = [found.cell(run, metric) for run in ("plain", "no-adversary", "normal")]
+            rows.append(
+                [attribute, probe, *([found.cell("normal", chance), *cells, share] if any(cells) else [""] * 5)]
+            )
+    return markdown(head, rows)
+
+
+def changed(found: Results) -> str:
+    """Rank-1 where an attribute changed between the two sessions, less where it did not."""
+    head = ["attribute", "`plain`", "`normal`", "`all`"]
+    rows = [
+        [
+            name,
+            *(found.cell(run, f"invariance.split.{name}.gap.rank1", signed=True) for run in ("plain", "normal", "all")),
+        ]
+        for name in (*ATTRIBUTES, "rig")
+    ]
+    return markdown(head, rows)
+
+
+def attributes(found: Results) -> str:
+    """Balanced accuracy on subjects whom nobody has seen."""
+    runs = ("normal", "albedo", "frame", "all")
+    rows = [[name, *(found.cell(run, f"attributes.{name}.balanced_accuracy") for run in runs)] for name in ATTRIBUTES]
+    return markdown(["attribute", *(f"`{run}`" for run in runs)], rows)
+
+
+def real_faces(found: Results) -> str:
+    """Trained on the simulator alone, tested on Extended Yale B."""
+    head = ["run", "AUC", "rank-1", "raw pixels: rank-1", "rank-1 less `frame`"]
+    rows = [
+        [f"`{run}`", found.cell(run, "yale.verification.auc"), found.cell(run, f"yale.{RANK1}"),
+         found.cell(run, f"yale.raw_pixels.{RANK1}"),
+         found.cell(f"{run} - frame", "yale.identification.rank1", signed=True)]
+        for run in REAL
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "modalities": modalities, "paying": paying, "thesis": thesis, "ablations": ablations, "invariance": invariance,
+    "changed": changed, "attributes": attributes, "real-faces": real_faces,
+}  # fmt: skip
+
+
+def filled(page: str, found: Results) -> str:
+    """The page with all its tables written anew; each must have its place."""
+    for name, table in TABLES.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        page, places = re.subn(pattern, lambda at, table=table: f"{at[1]}\n{table(found)}\n\n{at[2]}", page, flags=re.S)
+        if places != 1:
+            raise ValueError(f"docs/recognition.md has {places} places for the table {name}")
+    return page
+
+
+def main() -> None:
+    page, results = DOCS / "recognition.md", DOCS / "results" / "recognition.csv"
+    text = filled(page.read_text(), Results(pd.read_csv(results)))
+    write_atomic(page, lambda path: path.write_text(text))
+    print(f"wrote the tables of {page.relative_to(DOCS.parent)}")
+
+
+if __name__ == "__main__":
+    main()

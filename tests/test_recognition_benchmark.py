@@ -7,10 +7,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import recognition
+from benchmarks import recognition, recognition_tables
 from benchmarks.recognition_rows import Scored, counted, difference_rows, run_rows
 from pipeline.params import load
 from pipeline.verification import matrix_pairs, rates
@@ -130,3 +131,35 @@ def test_every_comparison_is_of_runs_that_are_listed() -> None:
 )
 def test_a_rate_is_counted_over_what_it_is_a_share_of(name: str, counts: dict, n: float | None) -> None:
     assert counted(name, counts) == n
+
+
+def test_the_page_has_a_place_for_each_table_and_cells_are_means_over_seeds() -> None:
+    rows = [
+        {
+            "run": "normal",
+            "seed": seed,
+            "metric": "verification.auc",
+            "value": 0.95 + seed / 100,
+            "low": 0.9,
+            "high": 1.0,
+        }
+        for seed in (1, 2)
+    ] + [
+        {"run": "relu - normal", "seed": seed, "metric": "verification.auc", "value": -0.02, "low": -0.03, "high": high}
+        for seed, high in ((1, -0.01), (2, 0.01))
+    ]
+    found = recognition_tables.Results(pd.DataFrame(rows))
+    assert found.cell("normal", "verification.auc") == ".965 [.900, 1.000]"
+    assert found.cell("relu - normal", "verification.auc", signed=True) == "-.020 [-.030, +.000]"
+    assert found.told_apart("relu - normal", "verification.auc") == "1 of 2"
+    assert found.cell("relu", "verification.auc") == ""
+    page = (RECIPE.parent.parent / "docs" / "recognition.md").read_text()
+    made = recognition_tables.filled(page, found)
+    assert "| `normal` | .965 [.900, 1.000] |" in made
+    assert "| `resnet18` |" not in made  # not done yet
+    assert recognition_tables.filled(made, found) == made
+
+
+def test_tables_name_runs_that_are_listed() -> None:
+    t = recognition_tables
+    assert {*t.SINGLE, *t.FUSED, *t.ABLATIONS, *t.THESIS, *t.THESIS.values(), *t.REAL} == set(LISTED)

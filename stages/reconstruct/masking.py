@@ -40,6 +40,12 @@ def foreground(frames: np.ndarray, *, level: float) -> np.ndarray:
     return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
 
 
+def box_of(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that a mask (H, W) takes, which must not be empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def pieces(mask: np.ndarray) -> list[str]:
     """A note on a mask (H, W) in several large pieces: nothing ties the depth of one to that of another."""
     areas = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)[2][1:, cv2.CC_STAT_AREA]

@@ -6,6 +6,7 @@ that memory grows with the frames' own size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,7 @@ from stages.reconstruct.registration import shifted
 
 STRIP = 1 << 19  # samples that are worked on at a time: what a cache holds
 LEAST_ROWS = 16  # of a strip: each of a moved frame takes rows above and below with it
-MIXED = 0.25  # of a moved sample: so much of clipped ones spoils it
+MIXED = 0.25  # of a moved sample: so much of saturated or clipped ones spoils it
 REACH = 3  # rows that bicubic interpolation sees beyond a pixel's own
 
 
@@ -61,26 +62,29 @@ class Stack:
 
     def pair(self, at: int, rows: slice, saturation: float) -> tuple[np.ndarray, np.ndarray]:
         """Rows of `flash`, and (n, W) bool where the frame as it was taken, moved, is saturated or a colour clipped."""
-        flash = taken = self.flash(at, rows)
-        if self.ambient is not None:
-            taken = self._moved(at, rows, None) if self.shifts.any() else self._still(at, rows, None)
-        saturated = taken >= saturation
-        if self.clipped is not None:
-            saturated |= self._clipped(at, rows)
-        return flash, saturated
+        flash = self.flash(at, rows)
+        if not self.shifts.any():
+            return flash, self._spoilt(at, rows, saturation)
+        first, last, around = self._around(at, rows)
+        spoilt = self._spoilt(at, around, saturation)
+        if not spoilt.any():
+            return flash, np.zeros(flash.shape, bool)
+        share = shifted(spoilt.astype(np.float32), self.shifts[at] + [0, first - around.start], height=last - first)
+        return flash, share >= MIXED
+
+    def least_saturated(self, saturation: float) -> float:
+        """The number, as frames are stored, from which on a sample is saturated."""
+        kind = self.frames.dtype
+        return saturation if kind.kind == "f" else math.ceil(saturation * np.iinfo(kind).max - 1e-6)
 
     def clipped_as_taken(self, at: int, rows: slice) -> np.ndarray:
         """(n, W) of 0 and 1, where a colour of a frame is clipped, not moved; only where any is."""
         assert self.clipped is not None
         return np.unpackbits(self.clipped[at, rows], axis=-1, count=self.shape[1])
 
-    def _clipped(self, at: int, rows: slice) -> np.ndarray:
-        if not self.shifts.any():
-            return self.clipped_as_taken(at, rows).astype(bool)
-        first, last, around = self._around(at, rows)
-        share = self.clipped_as_taken(at, around).astype(np.float32)
-        moved: np.ndarray = shifted(share, self.shifts[at] + [0, first - around.start], height=last - first) >= MIXED
-        return moved
+    def _spoilt(self, at: int, rows: slice, saturation: float) -> np.ndarray:
+        spoilt: np.ndarray = self.frames[at, rows] >= self.least_saturated(saturation)
+        return spoilt if self.clipped is None else spoilt | self.clipped_as_taken(at, rows).astype(bool)
 
     def _still(self, at: int, rows: slice, ambient: np.ndarray | None) -> np.ndarray:
         image = linear(self.frames[at, rows])

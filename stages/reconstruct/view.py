@@ -10,6 +10,7 @@ from pipeline.errors import Rejected, UserError
 from pipeline.images import stretched, write_picture
 from pipeline.maps import Maps, read_maps
 from pipeline.progress import wrote
+from stages.reconstruct.masking import box_of
 
 BACKGROUND = 0.11  # grey behind everything
 HEIGHT = 420  # px of a panel
@@ -63,12 +64,9 @@ def relief(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     margin = max(2, mask.shape[0] // 40)
-    return (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
+    rows, columns = (slice(max(0, side.start - margin), side.stop + margin) for side in box_of(mask))
+    return rows, columns
 
 
 def _continued(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:

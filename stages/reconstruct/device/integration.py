@@ -19,14 +19,14 @@ from stages.reconstruct.integration import integrate as integrate_by_numpy
 from stages.reconstruct.integration.edges import focal
 from stages.reconstruct.integration.multigrid import COARSEST, DAMPING
 from stages.reconstruct.integration.solving import ITERATIONS, TOLERANCE
+from stages.reconstruct.masking import box_of
 
 ROUND = 10  # iterations before the device is asked how far it has come
 
 
 def integrate(normal: Tensor, mask: np.ndarray, *, floor: float, intrinsics: np.ndarray | None = None) -> Tensor:
     """(H, W) depth of normals (H, W, 3) inside a mask: what `integration.integrate` calls smooth, with its units."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    box = box_of(mask)
     inside = torch.from_numpy(mask[box]).to(normal.device)
     if intrinsics is None:
         right, below = _chords(normal[box], floor)

@@ -28,17 +28,15 @@ class Frames:
         self.frames = torch.from_numpy(np.ascontiguousarray(stack.frames)).to(device)
         self.ambient = None if stack.ambient is None else torch.from_numpy(stack.ambient).to(device)
         self.clipped = None if stack.clipped is None else stack.clipped_as_taken
+        self.least_saturated = stack.least_saturated
         self.white = 1.0 if stack.frames.dtype.kind == "f" else float(np.iinfo(stack.frames.dtype).max)
         self.shifts = stack.shifts
 
     def pair(self, at: int, rows: slice, saturation: float) -> tuple[Tensor, Tensor]:
         """(n, W) float32 rows of what the flash alone gave, moved, and bool where they are saturated as taken."""
-        taken = self._moved(at, rows, partial(self._still, ambient=None))
-        flash = taken if self.ambient is None else self._moved(at, rows, partial(self._still, ambient=self.ambient))
-        saturated = taken >= saturation
-        if self.clipped is not None:
-            saturated |= self._moved(at, rows, self._clipped) >= MIXED
-        return (flash.clamp(min=0) if self.shifts.any() else flash), saturated
+        flash = self._moved(at, rows, self._still)
+        share = self._moved(at, rows, partial(self._spoilt, least=self.least_saturated(saturation)))
+        return (flash.clamp(min=0) if self.shifts.any() else flash), share >= MIXED
 
     def _moved(self, at: int, rows: slice, still: Callable[[int, slice], Tensor]) -> Tensor:
         """Rows at p + shift of what is ``still``, bicubic, the border replicated."""
@@ -52,13 +50,15 @@ class Frames:
         image = _interpolated(image, 0, rows.start - first + down, rows.stop - rows.start)
         return _interpolated(image, 1, right, width)
 
-    def _still(self, at: int, rows: slice, ambient: Tensor | None) -> Tensor:
+    def _still(self, at: int, rows: slice) -> Tensor:
         image = self.frames[at, rows].float() / self.white
-        return image if ambient is None else (image - ambient[rows]).clamp(min=0)
+        return image if self.ambient is None else (image - self.ambient[rows]).clamp(min=0)
 
-    def _clipped(self, at: int, rows: slice) -> Tensor:
-        assert self.clipped is not None
-        return torch.from_numpy(self.clipped(at, rows)).to(self.frames.device).float()
+    def _spoilt(self, at: int, rows: slice, least: float) -> Tensor:
+        spoilt = self.frames[at, rows].float() >= least
+        if self.clipped is not None:
+            spoilt |= torch.from_numpy(self.clipped(at, rows)).to(spoilt)
+        return spoilt.float()
 
 
 def _interpolated(image: Tensor, axis: int, shift: float, count: int) -> Tensor:

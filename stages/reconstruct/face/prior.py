@@ -21,7 +21,7 @@ from stages.reconstruct.face.model import SIDE, FaceModel, face_model
 
 SMALL = 32  # px, the grid of the search
 BAND = (0.7, 4.0)  # px of it, the Gaussians whose difference is looked at
-SPANS = np.geomspace(0.25, 2.2, 16)  # widths of the model looked for, in parts of the map's smaller side
+SPANS = np.geomspace(0.25, 2.2, 16)  # widths of the model looked for, in parts of the smaller side
 QUIET = 1.0  # of the map's mean energy, added to that of each place: flat places say little
 TRIED = 5  # places that are fitted, until one is `GOOD`
 GOOD, BAD = 0.18, 0.25  # misfit of a face, and of what is none
@@ -49,7 +49,8 @@ def expected(normal: np.ndarray, say: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Parameters
     ----------
-    normal : (H, W, 3) float32 unit, 0 outside the mask. say : (H, W) float32 in [0, 1], how far each is trusted.
+    normal : (H, W, 3) float32 unit, 0 outside the mask, whose box they fill.
+    say : (H, W) float32 in [0, 1], how far each is trusted.
 
     Returns
     -------
@@ -120,35 +121,56 @@ def _best(normal: np.ndarray, kernel: np.ndarray, weight: np.ndarray) -> tuple[f
 
 def fit(normal: np.ndarray, say: np.ndarray, matrix: np.ndarray, model: FaceModel) -> Found | None:
     """The face near a place; None where too little is known of it there."""
-    where, parts = model.where, model.components
-    trusted, shape, misfit = normal * say[..., None], np.zeros(parts.shape[2]), np.inf
+    trusted, shape = normal * say[..., None], np.zeros(model.components.shape[2])
     for _ in range(STEPS):
-        sure = warp_map("frame", say, matrix, SIDE)
-        if sure[where].mean() < SEEN:
+        laid = _laid(trusted, say, matrix, model)
+        if laid is None:
             return None
-        laid = turn_normals(warp_map("frame", trusted, matrix, SIDE) / (sure[..., None] + 1e-6), matrix)
-        residual = laid[where] - model.normal[where] - parts @ shape  # (P, 3)
-        off = (residual**2).sum(axis=1)
-        spread = ((laid[where] - np.average(laid[where], axis=0, weights=sure[where])) ** 2).sum(axis=1)
-        misfit = float((sure[where] * np.minimum(off, 1)).sum() / ((sure[where] * spread).sum() + 1e-6))
-        weight = sure[where] / (1 + off / (4 * SPREAD**2)) ** 2
-        jacobian = np.concatenate([-_moving(laid, where), parts], axis=2)
-        step = _step(residual, jacobian, weight / (ALIKE * SPREAD**2), shape)
+        step = _step(*laid, shape, model)
         matrix, shape = compose(invert(_motion(step[:4])), matrix), shape + step[4:]
         if np.abs(step[:4]).max() < SETTLED:
             break
-    return Found(matrix, shape, misfit)
+    laid = _laid(trusted, say, matrix, model)
+    return None if laid is None else Found(matrix, shape, _misfit(*laid, shape, model))
+
+
+def _laid(
+    trusted: np.ndarray, say: np.ndarray, matrix: np.ndarray, model: FaceModel
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Normals (SIDE, SIDE, 3) on the model's grid and how far each is trusted; None where that is too little."""
+    sure = warp_map("frame", say, matrix, SIDE)
+    if sure[model.where].mean() < SEEN:
+        return None
+    return turn_normals(warp_map("frame", trusted, matrix, SIDE) / (sure[..., None] + 1e-6), matrix), sure
+
+
+def _residual(laid: np.ndarray, shape: np.ndarray, model: FaceModel) -> np.ndarray:
+    out: np.ndarray = laid[model.where] - model.normal[model.where] - model.components @ shape
+    return out
+
+
+def _misfit(laid: np.ndarray, sure: np.ndarray, shape: np.ndarray, model: FaceModel) -> float:
+    """The share of the normals' variance that the model leaves over."""
+    seen, weight = laid[model.where], sure[model.where]
+    off = (_residual(laid, shape, model) ** 2).sum(axis=1)
+    spread = ((seen - np.average(seen, axis=0, weights=weight)) ** 2).sum(axis=1)
+    return float((weight * np.minimum(off, 1)).sum() / ((weight * spread).sum() + 1e-6))
 
 
 def _moving(laid: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """(P, 3, 4): how the normals (SIDE, SIDE, 3) change with a shift, a growth and a turn of the grid."""
+    """(P, 3, 4): how the normals (SIDE, SIDE, 3) change with a shift, a growth and a turn of the grid, as `_motion`."""
     across, down = (cv2.Sobel(laid, cv2.CV_32F, *axis, ksize=3)[where] / 8 for axis in ((1, 0), (0, 1)))
     y, x = ((np.argwhere(where) - (SIDE - 1) / 2) / (SIDE / 2)).T[..., None]
-    return np.stack([across, down, across * x + down * y, down * x - across * y], axis=-1)
+    normal = laid[where]
+    own = np.stack([-normal[:, 1], normal[:, 0], np.zeros(len(normal))], axis=1) / (SIDE / 2)  # they turn as well
+    return np.stack([across, down, across * x + down * y, down * x - across * y + own], axis=-1)
 
 
-def _step(residual: np.ndarray, jacobian: np.ndarray, weight: np.ndarray, shape: np.ndarray) -> np.ndarray:
+def _step(laid: np.ndarray, sure: np.ndarray, shape: np.ndarray, model: FaceModel) -> np.ndarray:
     """Gauss-Newton step (4 + K,) of place and shape; the place moves by `FAR` at most."""
+    residual = _residual(laid, shape, model)
+    weight = sure[model.where] / (1 + (residual**2).sum(axis=1) / (4 * SPREAD**2)) ** 2 / (ALIKE * SPREAD**2)
+    jacobian = np.concatenate([-_moving(laid, model.where), model.components], axis=2)
     rows = (jacobian * np.sqrt(weight)[:, None, None]).reshape(-1, jacobian.shape[2])
     hessian = rows.T @ rows
     slope = rows.T @ (residual * np.sqrt(weight)[:, None]).ravel()

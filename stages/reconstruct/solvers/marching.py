@@ -27,6 +27,7 @@ import numpy as np
 
 from stages.reconstruct.face.prior import expected
 from stages.reconstruct.integration import integrate
+from stages.reconstruct.masking import box_of
 from stages.reconstruct.shadows import extent, raised, visible
 from stages.reconstruct.solvers.linear import (
     FLOOR,
@@ -126,6 +127,7 @@ def doubted(first: Solution, samples: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def likeness(unit: np.ndarray, confidence: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the model of faces expects (3, P) of unit normals (3, P) of confidence (P,); how far it has a say (P,)."""
+    mask = mask[box_of(mask)]  # a face is looked for by the size of what is there, not of the frame
     size = tuple(round(side * min(1, WORKING / max(mask.shape))) for side in mask.shape[::-1])
     *normal, say = (_laid(values, mask, size) for values in (*unit, confidence))
     found = expected(np.stack(normal, axis=-1), say)

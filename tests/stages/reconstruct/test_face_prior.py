@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.geometry import compose, move_points, similarity, turn_normals
+from pipeline.geometry import compose, invert, move_points, similarity, turn_normals
+from stages.reconstruct.face import prior
 from stages.reconstruct.face.model import SIDE, face_model
 from stages.reconstruct.face.prior import BAD, GOOD, expected, face_in
 from stages.reconstruct.solvers import solve, split
@@ -67,6 +68,31 @@ def test_a_mirrored_face_is_expected_mirrored(shape):
     assert degrees((turned[:, ::-1] * np.float32([-1, 1, 1]))[inside], plain) < 2
 
 
+def test_the_model_moves_with_the_grid_as_told(shape):
+    """Each column of the Jacobian is the difference that a small step of that kind makes, half a pixel each way."""
+    model = face_model()
+    normal, inside = laid(shape, PLACES[1])
+    normal, matrix = cv2.GaussianBlur(normal, (0, 0), 6), invert(PLACES[1])
+
+    def seen(step: np.ndarray) -> np.ndarray:
+        there = compose(invert(prior._motion(step)), matrix)
+        return prior._laid(normal, np.ones(inside.shape, np.float32), there, model)[0]
+
+    told = prior._moving(seen(np.zeros(4)), model.where)
+    for column, step in enumerate(np.eye(4) / 2):
+        found = (seen(step) - seen(-step))[model.where]
+        assert np.abs(told[..., column] - found).mean() < 0.1 * np.abs(found).mean()
+
+
+def test_the_misfit_is_that_of_the_place_and_shape_that_are_returned(shape):
+    model = face_model()
+    normal, inside = laid(shape, PLACES[2])
+    say = inside.astype(np.float32)
+    found = face_in(normal, say, model)
+    laid_out = prior._laid(normal * say[..., None], say, found.matrix, model)
+    assert found.misfit == prior._misfit(*laid_out, found.shape, model)
+
+
 def nothing_like_a_face() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     whole = np.ones((SIZE, SIZE), bool)
@@ -95,7 +121,8 @@ def test_nothing_is_expected_where_nothing_is_trusted():
     assert expected(np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.float32)) is None
 
 
-def test_a_face_whose_light_is_spoilt_is_solved_nearer_to_the_truth(shape, monkeypatch):
+@pytest.mark.parametrize("padding", [0, 300], ids=["fills the frame", "is a quarter of it"])
+def test_a_face_whose_light_is_spoilt_is_solved_nearer_to_the_truth(shape, monkeypatch, padding):
     """Half of a face has a flash and a half too much light from one side, as a wall beside it would give."""
     truth, inside = laid(shape, PLACES[1])
     lights = np.array([[0.5, 0.4, 0.77], [-0.5, 0.4, 0.77], [-0.5, -0.4, 0.77], [0.5, -0.4, 0.77]])
@@ -103,11 +130,21 @@ def test_a_face_whose_light_is_spoilt_is_solved_nearer_to_the_truth(shape, monke
     samples = (0.6 * np.maximum(lights @ truth[inside].T, 0)).astype(np.float32)
     left = np.nonzero(inside)[1] < SIZE / 2
     samples[0, left] += 0.3
-    with_model = split(solve(samples, lights, np.ones(4), mask=inside, method="marching").scaled)[0]
+    mask = np.pad(inside, padding)
+    with_model = split(solve(samples, lights, np.ones(4), mask=mask, method="marching").scaled)[0]
     monkeypatch.setattr("stages.reconstruct.solvers.marching.expected", lambda *_: None)
-    without = split(solve(samples, lights, np.ones(4), mask=inside, method="marching").scaled)[0]
+    without = split(solve(samples, lights, np.ones(4), mask=mask, method="marching").scaled)[0]
     assert degrees(with_model.T[left], truth[inside][left]) < 0.93 * degrees(without.T[left], truth[inside][left])
     assert degrees(with_model.T[~left], truth[inside][~left]) < degrees(without.T[~left], truth[inside][~left]) + 0.3
+
+
+def test_what_is_expected_does_not_depend_on_the_frame(shape):
+    truth, inside = laid(shape, PLACES[0])
+    unit, sure = truth[inside].T, np.ones(inside.sum(), np.float32)
+    plain, padded = likeness(unit, sure, inside), likeness(unit, sure, np.pad(inside, ((200, 30), (0, 400))))
+    assert plain[1].max() > 0.5
+    for one, other in zip(plain, padded, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_large_picture_is_expected_as_the_small_one_is(shape):

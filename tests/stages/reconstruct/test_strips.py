@@ -92,6 +92,17 @@ def test_clipped_pixels_move_with_their_frame():
         assert np.argwhere(np.concatenate(rows)).tolist() == [list(place)]
 
 
+def test_saturated_samples_mixed_by_a_shift_are_told():
+    """Half a pixel's shift takes them below the saturation, and their neighbours above what they are."""
+    grey = np.full((2, 40, 30), 100, np.uint8)
+    grey[1, 20, 10] = 255
+    kept = Stack(grey, None)
+    kept.shifts = np.array([[0.0, 0.0], [0.5, 0.0]])
+    flash, spoilt = kept.pair(1, slice(0, 40), 0.99)
+    assert flash.max() < 0.9
+    assert np.argwhere(spoilt).tolist() == [[20, 9], [20, 10]]
+
+
 def test_too_many_residuals_are_left_out_and_said(monkeypatch, scene):
     monkeypatch.setattr(session, "MOST_RESIDUALS", 3)
     maps, quality = reconstruct(Photographs(scene.frames, scene.lights, np.ones(4)), Reconstruct(), residuals=True)

@@ -1,7 +1,13 @@
 """The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run; and
 the ROC of `make yale`.
 
-python docs/pictures.py [integration marching thresholding quality flat yale]     # all of them without a name
+python docs/pictures.py [integration marching thresholding uncalibrated quality flat yale]    # all without a name
+
+All pictures again after a change of the solvers or of the model of faces (those of real faces, docs/real_pictures.py;
+`yale` needs what `make yale` leaves):
+
+python docs/pictures.py integration marching thresholding uncalibrated quality flat
+python docs/real_pictures.py /path/to/CroppedYale
 """
 
 from __future__ import annotations
@@ -20,13 +26,18 @@ from benchmarks import robust_peers as peers
 from benchmarks.flat_attack import maps_of
 from benchmarks.integrate import staircase
 from benchmarks.many_lights import angles, product, seen, shots
+from pipeline.geometry import estimate_similarity, invert, warp_map
+from pipeline.maps import Maps
 from pipeline.params import Reconstruct, Simulate, section
+from stages.reconstruct.face.model import face_model, landmarks
 from stages.reconstruct.flatness import flatness
 from stages.reconstruct.integration import integrate
+from stages.reconstruct.session import Photographs, reconstruct
 from stages.reconstruct.trust import judge
 from stages.reconstruct.view import relief
 from stages.simulate.attacks import SPECIES, draw_attack, photograph_attack
-from stages.simulate.render import photograph
+from stages.simulate.photoface import five_landmarks
+from stages.simulate.render import Shot, photograph
 from stages.simulate.skin import R_SKIN
 from stages.simulate.subject import draw_subject
 from stages.simulate.visit import draw_visit
@@ -53,6 +64,11 @@ def save(figure: Figure, name: str) -> None:
     path = ROOT / "docs" / "img" / f"{name}.jpg"
     figure.savefig(path, dpi=110, pil_kwargs={"quality": 82})
     print(f"wrote {path.relative_to(ROOT)} ({path.stat().st_size // 1000} kB)")
+
+
+def coloured(normal: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Normals (H, W, 3) as colours, white outside the mask."""
+    return np.where(mask[..., None], 0.5 + 0.5 * normal, 1)
 
 
 def integration() -> None:
@@ -114,6 +130,38 @@ def thresholding() -> None:
     save(figure, "thresholding")
 
 
+def uncalibrated() -> None:
+    """Two faces under known and under estimated lights, beside the truth and the model's mean face."""
+    params, settings = settings_of()
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels = figure.subplots(2, 6)
+    for row, index in zip(panels, (SUBJECT, SUBJECT + 1), strict=True):
+        who = draw_subject(params, index)
+        visit = draw_visit(params, who, 0)
+        shot = photograph(who, visit, SIZE, params.effects, params.seed)
+        truth, known = shot.truth, maps_of(shot, visit, settings)
+        if known is None:
+            raise SystemExit("the session was rejected")
+        for panel, which in zip(row, (0, 2), strict=False):
+            show(panel, np.clip(shot.frames[which], 0, 1) ** (1 / 2.2), f"flash {which + 1}", cmap="gray", vmin=0)
+        show(row[2], coloured(truth.normal, truth.mask), "true normals")
+        for panel, maps, name in ((row[3], known, "known"), (row[4], unknown(shot, settings), "estimated")):
+            where = maps.mask & truth.mask
+            off = angles(maps.normal[where].T, truth.normal[where].T).mean()
+            show(panel, coloured(maps.normal, maps.mask), f"lights {name}: {off:.1f}°")
+        points = np.stack(list(five_landmarks(shot.landmarks).values()))
+        onto, mean = invert(estimate_similarity(points, landmarks())), face_model()
+        laid = warp_map("normal", mean.normal, onto, SIZE, mask=mean.weight > 0.3)
+        show(row[5], coloured(laid, np.linalg.norm(laid, axis=-1) > 0.5), "the mean face")
+    save(figure, "uncalibrated")
+
+
+def unknown(shot: Shot, settings: Reconstruct) -> Maps:
+    """The maps of a session whose lights nobody wrote down."""
+    frames, dark = (np.rint(np.clip(x, 0, 1) * 255).astype(np.float32) / 255 for x in (shot.frames, shot.ambient))
+    return reconstruct(Photographs(frames, None, np.ones(len(frames)), dark), settings)[0]
+
+
 def quality() -> None:
     """Sessions of one subject with a trouble each: normals, the predicted error, the true one of the skin."""
     params, settings = settings_of()
@@ -139,7 +187,7 @@ def quality() -> None:
         frames, dark = (np.clip(x, 0, 1) for x in (shot.frames, shot.ambient))
         trust = judge(maps, np.maximum(frames - dark, 0))
         title = f"{name}: {trust.error:.1f}° ({trust.why})\ntrue error {off:.1f}°"
-        show(panel, np.where(maps.mask[..., None], 0.5 + 0.5 * maps.normal, 1), title)
+        show(panel, coloured(maps.normal, maps.mask), title)
     save(figure, "quality")
 
 
@@ -159,8 +207,7 @@ def flat() -> None:
             raise SystemExit(f"the session `{name}` was rejected")
         above, below = (figure.add_subplot(2, len(taken), 1 + column + line * len(taken)) for line in (0, 1))
         show(above, np.clip(shot.frames[0], 0, 1) ** (1 / 2.2), name, cmap="gray", vmin=0, vmax=1)
-        normals = np.where(maps.mask[..., None], 0.5 + 0.5 * maps.normal, 1)
-        show(below, normals, f"planarity {flatness(maps):.2f}")
+        show(below, coloured(maps.normal, maps.mask), f"planarity {flatness(maps):.2f}")
     save(figure, "flat-attack")
 
 
@@ -192,6 +239,7 @@ PICTURES = {
     "integration": integration,
     "marching": marching,
     "thresholding": thresholding,
+    "uncalibrated": uncalibrated,
     "quality": quality,
     "flat": flat,
     "yale": yale,

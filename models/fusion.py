@@ -3,7 +3,9 @@
 Each branch's embedding is brought to unit length and takes part with a gain; a linear layer, zero at first, adds what a
 combination of the branches tells better:
 
-    u = [g_1 e_1 / ||e_1||, ..., g_M e_M / ||e_M||],        f = c (u + s W u)
+    u = [g_1 e_1 / ||e_1||, ..., g_M e_M / ||e_M||],        f = c (u + s W u)           "layer"
+    f = c P u                                               P to fewer numbers          "projection"
+    f = c [sqrt(w_1) e_1 / ||e_1||, ...],                   w of the face, sum 1        "gate"
 
 So the untrained layer is the plain concatenation, and training can only move away from it where that helps. An
 attribute's head reads the pooled features of all branches, and starts as the mean of the branches' logits.
@@ -49,6 +51,64 @@ class FusionLayer(nn.Module):
         return self.scale * (unit + self.strength * self.mix(unit))
 
 
+class Projection(nn.Module):
+    """Embeddings of M branches, side by side (B, sum D), to one embedding (B, dimension)."""
+
+    def __init__(self, dimensions: Sequence[int], dimension: int) -> None:
+        super().__init__()
+        self.dimensions, total = tuple(dimensions), sum(dimensions)
+        self.project = nn.Linear(total, dimension, bias=False)
+        nn.init.orthogonal_(self.project.weight)
+        kept = min(1.0, dimension / total)  # of the squared length, on average
+        self.scale = nn.Parameter(torch.full((1,), START_NORM / (len(dimensions) * kept) ** 0.5))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        units = [F.normalize(part, dim=1) for part in embeddings.split(self.dimensions, dim=1)]
+        return self.scale * self.project(torch.cat(units, dim=1))
+
+
+class Gate(nn.Module):
+    """Embeddings of M branches, side by side (B, sum D), weighed face by face.
+
+    A small network reads the unit embeddings and the logarithms of their norms, and gives weights that sum to 1. It
+    starts at equal ones, the plain concatenation.
+    """
+
+    HIDDEN = 32
+
+    def __init__(self, dimensions: Sequence[int]) -> None:
+        super().__init__()
+        self.dimensions = tuple(dimensions)
+        last = nn.Linear(self.HIDDEN, len(dimensions))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.judge = nn.Sequential(nn.Linear(sum(dimensions) + len(dimensions), self.HIDDEN), nn.PReLU(), last)
+        self.scale = nn.Parameter(torch.full((1,), START_NORM))
+
+    def weights(self, embeddings: Tensor) -> Tensor:
+        """How far each branch is trusted, (B, M), rows of sum 1."""
+        parts = embeddings.split(self.dimensions, dim=1)
+        units = [F.normalize(part, dim=1) for part in parts]
+        norms = [part.norm(dim=1, keepdim=True).clamp(min=1e-12).log() for part in parts]
+        weights: Tensor = self.judge(torch.cat([*units, *norms], dim=1)).softmax(dim=1)
+        return weights
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        shares = self.weights(embeddings).sqrt().split(1, dim=1)
+        parts = embeddings.split(self.dimensions, dim=1)
+        weighed = [share * F.normalize(part, dim=1) for share, part in zip(shares, parts, strict=True)]
+        return self.scale * torch.cat(weighed, dim=1)
+
+
+def make_layer(kind: str, dimensions: Sequence[int], dimension: int) -> FusionLayer | Projection | Gate:
+    """What joins embeddings; ``dimension`` is that of a projection."""
+    if kind == "projection":
+        return Projection(dimensions, dimension)
+    if kind not in ("layer", "gate"):
+        raise ValueError(f"no fusion by `{kind}`; known: layer, projection, gate")
+    return FusionLayer(dimensions) if kind == "layer" else Gate(dimensions)
+
+
 @register("fusion")
 class Fusion(nn.Module):
     """One recogniser made of several.
@@ -57,9 +117,13 @@ class Fusion(nn.Module):
     ----------
     branches : sequence of dict
         ``{"name": ..., "kwargs": {...}}`` of each branch, as for `create_model`; each sees a modality of its own.
+    kind : str
+        What joins their embeddings: ``"layer"``, ``"projection"`` or ``"gate"``.
+    dimension : int
+        Size of a projection.
     """
 
-    def __init__(self, branches: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, branches: Sequence[Mapping[str, Any]], kind: str = "layer", dimension: int = 512) -> None:
         super().__init__()
         made = [create_model(each["name"], **each["kwargs"]) for each in branches]
         modalities = ["+".join(branch.channels) for branch in made]  # type: ignore[arg-type]
@@ -67,10 +131,10 @@ class Fusion(nn.Module):
             raise ValueError(f"expected at least two branches of different modalities, got {', '.join(modalities)}")
         self.branches = nn.ModuleDict(dict(zip(modalities, made, strict=True)))
         self.branches.requires_grad_(False)
-        self.layer = FusionLayer([int(branch.dimension) for branch in made])  # type: ignore[arg-type]
+        self.layer = make_layer(kind, [int(branch.dimension) for branch in made], dimension)  # type: ignore[arg-type]
         self.names = [name for name in made[0].heads if all(name in branch.heads for branch in made)]  # type: ignore
         self.heads = nn.ModuleDict({name: _joined([b.heads[name].classify for b in made]) for name in self.names})  # type: ignore
-        self.dimension = sum(self.layer.dimensions)
+        self.dimension = dimension if kind == "projection" else sum(self.layer.dimensions)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Fusion:
@@ -97,7 +161,8 @@ class Fusion(nn.Module):
     def judge(self, embeddings: Tensor, features: Mapping[str, Tensor]) -> Recognition:
         """What the layer and the heads make of it; training needs nothing else of the network."""
         logits = {name: head(features[name]) for name, head in self.heads.items()}
-        return Recognition(embedding=self.layer(embeddings), logits=logits, features=dict(features))
+        gates = self.layer.weights(embeddings) if isinstance(self.layer, Gate) else None
+        return Recognition(embedding=self.layer(embeddings), logits=logits, features=dict(features), gates=gates)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Recognition:
         """Faces by modality -> what they say, together."""

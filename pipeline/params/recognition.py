@@ -178,10 +178,16 @@ class Train(Section):
 FUSED_NORM = 16.0  # with which a fusion's embeddings start (models/fusion.py)
 
 
+Candidate = Literal["concatenation", "gains", "layer", "projection", "gate"]
+CANDIDATES: tuple[Candidate, ...] = ("concatenation", "gains", "layer", "projection", "gate")
+
+
 class Fuse(Section):
     """One fusion of trained modalities (docs/fuse.md)."""
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=2, max_length=3)]
+    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)] = CANDIDATES  # of which validation chooses
+    dimension: Annotated[int, Field(ge=16, le=2048)] = 512  # of the projection
     seed: Seed = 7
     views: Count = 4
     epochs: Count = 20

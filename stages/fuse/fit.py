@@ -1,15 +1,16 @@
 """Fusion of trained recognisers: what the frozen branches see is computed once, then gains, layer and heads are fitted.
 
-The embedding has three candidates, in this order: the plain concatenation, the concatenation with a gain for each
-branch, and that with the trained layer at one of a few strengths, at the end of any epoch. A later one is taken only
-where its AUC on the validation pairs is higher. Each attribute's head is chosen apart, by its loss on validation.
+The embedding's candidates, in this order: the plain concatenation, the concatenation with a gain for each branch, that
+with the trained layer at one of a few strengths, a projection, a gate for each face; what is trained, at the end of any
+epoch. A later one is taken only where its AUC on the validation pairs is higher. Each attribute's head is chosen apart,
+by its loss on validation.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import Fusion, create_model, restore_model
+from models import Fusion, create_model
 from models.embedding import merge_views
 from models.focal import class_constants
-from models.fusion import FusionLayer
+from models.fusion import FusionLayer, Gate
 from models.magface import MagFace
 from models.objective import Objective
-from pipeline.augment import augment
-from pipeline.contract import Contract, Network
-from pipeline.errors import UserError
-from pipeline.faces import mirror
+from models.recogniser import Recognition
 from pipeline.fitting import (
     Checkpoint,
     Fitted,
@@ -44,20 +42,13 @@ from pipeline.fitting import (
 from pipeline.params import Fuse
 from pipeline.progress import track
 from pipeline.samples import FaceStore, Samples
+from stages.fuse.branches import Run, check_weights, contract_of
+from stages.fuse.candidates import Trained
+from stages.fuse.looking import Looker, Seen
 
 GAINS = (0.5, 0.7, 1.0, 1.4)
 STRENGTHS = (0.25, 0.5, 1.0)
-SEEN_AT_ONCE = 64
 WARMUP = 0.1
-Run = tuple[Contract, Mapping[str, Tensor]]
-
-
-@dataclass
-class Seen:
-    """What the frozen branches see of N faces: embeddings side by side (N, sum D), pooled features by attribute."""
-
-    embeddings: Tensor
-    features: dict[str, Tensor]
 
 
 class Fuser:
@@ -98,7 +89,13 @@ class Fuser:
             network = create_model("fusion", **self.contract.network.kwargs)
             assert isinstance(network, Fusion)
             subjects, target = np.unique(train.subject, return_inverse=True)
+            assert isinstance(network.layer, FusionLayer)
+            self.layer, dimensions = network.layer, network.layer.dimensions
             magface = MagFace(network.dimension, len(subjects), **params.identity.model_dump(exclude={"loss"}))
+            kinds = [kind for kind in ("projection", "gate") if kind in params.candidates]
+            self.trained = {kind: Trained(kind, params, dimensions, len(subjects)) for kind in kinds}
+        for each in self.trained.values():
+            each.to(self.fabric.device).begin()
         network.load_branches({modality: state for modality, (_, state) in runs.items()})
         self.network = network.to(self.fabric.device)
         vocabulary = self.contract.vocabulary
@@ -114,38 +111,61 @@ class Fuser:
 
     def fit(self) -> Fitted:
         """Look once, then choose gains, and fit layer and heads."""
-        views, validation_views = self._look()
+        views, validation_views = Looker(
+            self.name, self.params, self.network, self.fabric, self.stores, self.scratch
+        ).look()
         optimiser = self._optimiser()
         rng = torch.Generator().manual_seed(self.params.seed + 1)
         state = self._resume(optimiser, rng) or self._start(validation_views)
-        layer, aucs, best, heads = self.network.layer, state["aucs"], state["best"], state["heads"]
+        best, heads = state["best"], state["heads"]
         for epoch in track(range(state["epoch"] + 1, self.params.epochs + 1), f"fuse {self.name}"):
             losses = self._epoch(views, optimiser, epoch, rng)
-            strengths = {strength: self._auc(validation_views, layer, strength) for strength in STRENGTHS}
-            strength = max(strengths, key=lambda s: strengths[s])
-            aucs["layer"] = max(aucs["layer"], strengths[strength])
-            if strengths[strength] > best["auc"]:
-                layer.strength.fill_(strength)
-                best |= {"auc": strengths[strength], "epoch": epoch, "layer": _copy(layer)}
+            rates = self._judge_candidates(validation_views, state, epoch)
             for name, chosen in heads.items():
                 loss = self._head_loss(validation_views, name)
                 if loss < chosen["loss"]:
                     chosen |= {"loss": loss, "head": _copy(self.network.heads[name])}
-            self.history.add(epoch=epoch, **losses, validation_auc=strengths[strength], strength=strength)
+            self.history.add(epoch=epoch, **losses, **rates)
             state["epoch"] = epoch
             if self.checkpoint.due():
                 self._save(state, optimiser, rng)
-        layer.load_state_dict(best["layer"])
+        if best["kind"] in self.trained:
+            self.network.layer = self.trained[best["kind"]].layer
+            own = {"dimension": self.params.dimension} if best["kind"] == "projection" else {}
+            self.contract.network.kwargs |= {"kind": best["kind"], **own}
+        self.network.layer.load_state_dict(best["layer"])
         for name, chosen in heads.items():
             self.network.heads[name].load_state_dict(chosen["head"])
-        return self._fused(validation_views, best["epoch"], aucs)
+        return self._fused(validation_views, best, state["aucs"])
+
+    def _judge_candidates(self, views: list[Seen], state: dict[str, Any], epoch: int) -> dict[str, float]:
+        """AUC on validation of what is trained, after an epoch; the best so far is kept."""
+        layer = self.layer
+        strengths = {strength: self._auc(views, layer, strength) for strength in STRENGTHS}
+        strength = max(strengths, key=lambda s: strengths[s])
+        rates = {"validation_auc": strengths[strength], "strength": strength}
+        if "layer" in self.params.candidates:
+            layer.strength.fill_(strength)
+            self._offer(state, "layer", strengths[strength], epoch, layer)
+        for kind, each in self.trained.items():
+            rates[f"validation_auc_{kind}"] = self._rate([each.layer(view.embeddings) for view in views])
+            self._offer(state, kind, rates[f"validation_auc_{kind}"], epoch, each.layer)
+        rates["validation_auc"] = max([v for n, v in rates.items() if n != "strength"])
+        return rates
+
+    @staticmethod
+    def _offer(state: dict[str, Any], kind: str, auc: float, epoch: int, layer: torch.nn.Module) -> None:
+        state["aucs"][kind] = max(state["aucs"].get(kind, 0.0), auc)
+        if auc > state["best"]["auc"]:
+            state["best"] |= {"auc": auc, "epoch": epoch, "kind": kind, "layer": _copy(layer)}
 
     def _start(self, views: list[Seen]) -> dict[str, Any]:
         """The candidates before anything is trained, and the best of them."""
-        layer = self.network.layer
-        aucs = {"concatenation": self._auc(views, layer)}
-        aucs["gains"] = self._choose_gains(views, aucs["concatenation"])
-        aucs["layer"] = 0.0
+        layer, tried = self.layer, self.params.candidates
+        plain = self._auc(views, layer)
+        aucs = {"concatenation": plain} if "concatenation" in tried else {}
+        if "gains" in tried:
+            aucs["gains"] = self._choose_gains(views, plain)
         layer.strength.zero_()  # until the trained layer proves better
         heads = {
             name: {"loss": self._head_loss(views, name), "head": _copy(self.network.heads[name])}
@@ -154,14 +174,22 @@ class Fuser:
         return {
             "epoch": 0,
             "aucs": aucs,
-            "best": {"auc": aucs["gains"], "epoch": 0, "layer": _copy(layer)},
+            "best": {
+                "auc": max(aucs.values(), default=-1.0),
+                "epoch": 0,
+                "kind": max(aucs, key=lambda kind: aucs[kind], default=""),
+                "layer": _copy(layer),
+            },
             "heads": heads,
         }
 
     def _save(self, state: dict[str, Any], optimiser: torch.optim.Optimizer, rng: torch.Generator) -> None:
         modules = {name: module.state_dict() for name, module in self._fitted_modules().items()}
         parts = {"state": state, "optimiser": optimiser.state_dict(), "rng": rng.get_state()}
-        self.checkpoint.write({**parts, "modules": modules, "history": self.history.rows})
+        self.checkpoint.write({**parts, "modules": modules, "history": self.history.rows} | self._trained_parts())
+
+    def _trained_parts(self) -> dict[str, Any]:
+        return {"trained": {kind: each.parts() for kind, each in self.trained.items()}}
 
     def _resume(self, optimiser: torch.optim.Optimizer, rng: torch.Generator) -> dict[str, Any] | None:
         parts = self.checkpoint.read()
@@ -169,6 +197,8 @@ class Fuser:
             return None
         for name, module in self._fitted_modules().items():
             module.load_state_dict(parts["modules"][name])
+        for kind, each in self.trained.items():
+            each.resume(parts["trained"][kind])
         optimiser.load_state_dict(parts["optimiser"])
         rng.set_state(parts["rng"])
         self.history = History(parts["history"])
@@ -177,44 +207,11 @@ class Fuser:
         return state
 
     def _fitted_modules(self) -> dict[str, torch.nn.Module]:
-        return {"layer": self.network.layer, "heads": self.network.heads, "objective": self.objective}
-
-    def _look(self) -> tuple[list[Seen], list[Seen]]:
-        """Views of the training faces, the first as they are, others varied; validation faces, plain and mirrored."""
-        rng = torch.Generator().manual_seed(self.params.seed)
-        plans = [(0, "plain"), *((0, "varied") for _ in range(self.params.views - 1)), (1, "plain"), (1, "mirrored")]
-        seen: list[Seen] = []
-        for number, (which, view) in enumerate(track(plans, f"fuse {self.name}: looking")):
-            seen.append(self._seen(self.scratch / f"seen-{number}.pt", self.stores[which], view, rng))
-        return seen[: self.params.views], seen[self.params.views :]
-
-    def _seen(self, path: Path, store: FaceStore, view: str, rng: torch.Generator) -> Seen:
-        """One view, from the file of an interrupted run where there is one."""
-        kept = Checkpoint(path)
-        parts = kept.read()
-        if parts is None:
-            parts = asdict(self._see(store, view, rng)) | {"rng": rng.get_state()}
-            kept.write(parts)
-        rng.set_state(parts.pop("rng"))
-        return Seen(**self.fabric.to_device(parts))
-
-    @torch.no_grad()
-    def _see(self, store: FaceStore, view: str, rng: torch.Generator) -> Seen:
-        parts = []
-        for chosen in np.array_split(np.arange(len(store.rows)), -(-len(store.rows) // SEEN_AT_ONCE)):
-            faces = store.take(chosen)
-            if view == "varied":
-                faces = augment(faces, self.params.augment, rng)
-            elif view == "mirrored":
-                faces = {name: mirror(x, name) for name, x in faces.items()}
-            with self.fabric.autocast():
-                parts.append(self.network.look({name: self.fabric.to_device(x) for name, x in faces.items()}))
-        features = {n: torch.cat([part[1][n].float() for part in parts]) for n in self.network.names}
-        return Seen(torch.cat([part[0] for part in parts]), features)
+        return {"layer": self.layer, "heads": self.network.heads, "objective": self.objective}
 
     def _choose_gains(self, views: list[Seen], plain: float) -> float:
         """Set the gains with the highest AUC; equal ones unless others are better."""
-        layer = self.network.layer
+        layer = self.layer
         best, chosen = plain, layer.gains.clone()
         for gains in itertools.product(GAINS, repeat=len(layer.gains)):
             if max(gains) != GAINS[-1]:  # only ratios matter
@@ -230,9 +227,13 @@ class Fuser:
     def _auc(self, views: list[Seen], layer: FusionLayer, strength: float = 0.0) -> float:
         kept = layer.strength.clone()
         layer.strength.fill_(strength)
-        merged = merge_views([layer(view.embeddings) for view in views])
+        auc = self._rate([layer(view.embeddings) for view in views])
         layer.strength.copy_(kept)
-        return verify(merged.cpu().numpy(), self.validation)["auc"]
+        return auc
+
+    @torch.no_grad()
+    def _rate(self, embeddings: list[Tensor]) -> float:
+        return verify(merge_views(embeddings).cpu().numpy(), self.validation)["auc"]
 
     @torch.no_grad()
     def _head_loss(self, views: list[Seen], name: str) -> float:
@@ -248,7 +249,7 @@ class Fuser:
         self, views: list[Seen], optimiser: torch.optim.Optimizer, epoch: int, rng: torch.Generator
     ) -> dict[str, float]:
         self.network.train()
-        layer = self.network.layer
+        layer = self.layer
         kept = layer.strength.clone()
         layer.strength.fill_(1.0)
         totals: dict[str, float] = {}
@@ -270,6 +271,14 @@ class Fuser:
             optimiser.step()
             optimiser.zero_grad()
             norms.append(losses.norm.cpu())
+            for kind, each in self.trained.items():
+                loss = each.step(
+                    views[view].embeddings[chosen], self.target[chosen], self.subject_weight[chosen], group["lr"]
+                )
+                stop_unless_finite(
+                    None if math.isfinite(loss) else kind, epoch=epoch, batch=number + 1, section=f"fuse.{self.name}"
+                )
+                totals[kind] = totals.get(kind, 0.0) + loss / len(steps)
             for name, loss in losses.tasks.items():
                 totals[name] = totals.get(name, 0.0) + float(loss.detach()) / len(steps)
         layer.strength.copy_(kept)
@@ -284,7 +293,7 @@ class Fuser:
                 yield view, chosen
 
     @torch.no_grad()
-    def _fused(self, views: list[Seen], epoch: int, aucs: dict[str, float]) -> Fitted:
+    def _fused(self, views: list[Seen], best: dict[str, Any], aucs: dict[str, float]) -> Fitted:
         self.network.eval()
         judged = [self.network.judge(view.embeddings, view.features) for view in views]
         rates = verify(merge_views([each.embedding for each in judged]).cpu().numpy(), self.validation)
@@ -293,59 +302,34 @@ class Fuser:
             if name in self.network.names:
                 shares = torch.stack([each.logits[name].softmax(dim=1) for each in judged]).mean(dim=0)
                 accuracy[name] = balanced_accuracy(shares.cpu().numpy(), truth)
-        layer = self.network.layer
         validation = {
             **rates,
-            "epoch": epoch,
+            "epoch": best["epoch"],
             "candidates": aucs,
-            "gains": dict(zip(self.contract.modalities, layer.gains.tolist(), strict=True)),
-            "strength": float(layer.strength),
+            "kind": best["kind"],
+            **self._taken(judged),
             "balanced_accuracy": accuracy,
             "counts": {"subjects": len(set(self.validation.subject)), "sessions": len(self.validation)},
         }
         return Fitted(self.contract, _copy(self.network), self.history, validation)
 
+    def _taken(self, judged: list[Recognition]) -> dict[str, Any]:
+        """What the chosen candidate makes of each modality."""
+        layer, modalities = self.network.layer, self.contract.modalities
+        if isinstance(layer, FusionLayer):
+            gains = dict(zip(modalities, layer.gains.tolist(), strict=True))
+            return {"gains": gains, "strength": float(layer.strength)}
+        if not isinstance(layer, Gate):
+            return {}
+        gates = torch.stack([each.gates for each in judged if each.gates is not None]).mean(dim=0).cpu()
+        trusted = gates.argmax(dim=1)
+        return {
+            "gates": {
+                name: {"mean": float(gates[:, m].mean()), "trusted_most": int((trusted == m).sum())}
+                for m, name in enumerate(modalities)
+            }
+        }
+
 
 def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-
-
-def check_weights(runs: Mapping[Any, Run]) -> None:
-    """Refuse weights that are not of the network that their contract names, before memory is taken for either."""
-    for modality, (contract, state) in runs.items():
-        try:
-            restore_model(contract.network.name, state, **contract.network.kwargs)
-        except (ValueError, TypeError) as error:  # TypeError: an argument named `state`
-            raise UserError(
-                f"the run of {modality}: its weights do not fit the network of its contract ({error}): train it again"
-            ) from error
-
-
-def contract_of(name: str, contracts: Mapping[str, Contract], store: FaceStore) -> Contract:
-    """What the fused run says of itself; refuses branches that do not go together, or not with these faces."""
-    first_name, first = next(iter(contracts.items()))
-    for modality, each in contracts.items():
-        if each.modalities != [modality]:
-            raise UserError(f"the run of {modality} was trained on {', '.join(each.modalities)}: train it again")
-        if (each.size, each.vocabulary) != (first.size, first.vocabulary):
-            raise UserError(
-                f"{first_name} ({first.size} px, {first.vocabulary}) and {modality} ({each.size} px, "
-                f"{each.vocabulary}) do not go together: train both on the same faces and vocabulary"
-            )
-        size, channels = store.arrays[modality].shape[2:]
-        if (each.size, each.channels[modality]) != (size, channels):
-            raise UserError(
-                f"the run of {modality} was trained on {each.channels[modality]} channels of {each.size} px, and the "
-                f"faces have {channels} of {size} px: train it again"
-            )
-    shared = [n for n in first.attributes if all(n in each.attributes for each in contracts.values())]
-    return Contract(
-        run=name,
-        modalities=list(contracts),
-        size=first.size,
-        channels={m: each.channels[m] for m, each in contracts.items()},
-        normalisation={m: each.normalisation[m] for m, each in contracts.items()},
-        network=Network(name="fusion", kwargs={"branches": [each.network.model_dump() for each in contracts.values()]}),
-        attributes={n: first.attributes[n] for n in shared},
-        vocabulary=first.vocabulary,
-    )

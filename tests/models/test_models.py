@@ -14,6 +14,7 @@ from models.adversary import Adversaries
 from models.attention import ATTENTIONS
 from models.embedding import embed
 from models.focal import class_constants
+from models.fusion import FusionLayer, Gate, Projection
 from models.magface import MagFace
 from models.objective import Objective
 
@@ -257,6 +258,26 @@ def test_untrained_fusion_is_concatenation_and_the_mean_of_logits() -> None:
     for name in ATTRIBUTES:
         mean = torch.stack([each.logits[name] for each in seen.values()]).mean(dim=0)
         torch.testing.assert_close(together.logits[name], mean)
+
+
+def test_gates_start_equal_and_sum_to_one() -> None:
+    torch.manual_seed(0)
+    gate, plain = Gate([8, 8, 8]), FusionLayer([8, 8, 8])
+    embeddings = 16 * torch.randn(5, 24)
+    torch.testing.assert_close(gate(embeddings), plain(embeddings))
+    nn.init.normal_(gate.judge[2].weight)
+    weights = gate.weights(embeddings)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(5))
+    assert weights.std(dim=0).min() > 0.001  # of the face, not of the modality alone
+    lengths = torch.stack([part.norm(dim=1) for part in gate(embeddings).split(8, dim=1)], dim=1)
+    torch.testing.assert_close((lengths / 16) ** 2, weights)
+
+
+def test_a_projection_starts_inside_magfaces_range() -> None:
+    torch.manual_seed(0)
+    for dimension in (16, 64, 256):
+        norms = Projection([64, 64], dimension)(torch.randn(50, 128)).norm(dim=1)
+        assert 13 < norms.mean() < 19
 
 
 def test_fusion_needs_two_different_modalities() -> None:

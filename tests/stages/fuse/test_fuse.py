@@ -16,17 +16,17 @@ import pytest
 import torch
 import yaml
 
-from models import create_model
+from models import Fusion, create_model, restore_model
 from models.embedding import embed
 from models.fusion import START_NORM
 from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
-from pipeline.params.recognition import FUSED_NORM
+from pipeline.params.recognition import CANDIDATES, FUSED_NORM
 from pipeline.samples import FaceStore, read_samples
 from pipeline.tables import write_parquet
-from stages.fuse import fit
+from stages.fuse import fit, looking
 
 RUN = Path("runs/both/train")
 TINY = {"modalities": ["normal", "frames"], "epochs": 3, "views": 2, "batch": 16}
@@ -98,14 +98,47 @@ def test_weights_that_are_not_the_contract_s_are_refused_before_memory_is_taken(
     assert not RUN.exists()
 
 
-def test_branches_are_as_they_were(ready: Path) -> None:
-    """Pins the thesis's seventh defect: the statistics of frozen branches drifted."""
+def test_fault_7_frozen_branches_keep_weights_and_statistics(ready: Path) -> None:
+    """The thesis's seventh defect: the statistics of frozen branches drifted, whatever joined them."""
     main(["fuse", "both"])
+    assert json.loads((RUN / "validation.json").read_text())["kind"] in CANDIDATES
     _, fused = load_run(RUN)
     for modality in ("normal", "frames"):
         _, own = load_run(Path("runs", modality, "train"))
         for name, value in own.items():
             assert torch.equal(fused[f"branches.{modality}.{name}"], value), name
+
+
+@pytest.mark.parametrize("kind", CANDIDATES)
+def test_one_variant_can_be_forced(ready: Path, kind: str) -> None:
+    """It alone is tried and taken; the saved network is of that kind and gives the stated AUC."""
+    prepare(candidates=[kind], dimension=24)
+    main(["fuse", "both"])
+    stated = json.loads((RUN / "validation.json").read_text())
+    assert stated["kind"] == kind
+    assert list(stated["candidates"]) == [kind]
+    contract, state = load_run(RUN)
+    model = restore_model(contract.network.name, state, **contract.network.kwargs).eval()
+    assert isinstance(model, Fusion)
+    assert (model.dimension == 24) == (kind == "projection")
+    faces = Faces()
+    seen = model(FaceStore(faces, contract.modalities, np.arange(6)).all())
+    assert seen.embedding.shape == (6, model.dimension)
+    assert stated["auc"] == pytest.approx(stated["candidates"][kind], abs=1e-9)
+    if kind == "gate":
+        assert seen.gates is not None
+        torch.testing.assert_close(seen.gates.sum(dim=1), torch.ones(6))
+        assert sum(each["mean"] for each in stated["gates"].values()) == pytest.approx(1)
+        assert stated["counts"]["sessions"] == sum(each["trusted_most"] for each in stated["gates"].values())
+        assert state["layer.judge.2.weight"].any()
+
+
+def test_an_unknown_variant_is_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(candidates=["gates"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["fuse", "both"])
+    assert stopped.value.code == 2
+    assert "candidates" in capsys.readouterr().err
 
 
 def test_nothing_gained_is_plain_concatenation(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +161,8 @@ class Killed(BaseException):
 
 def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after each state it saves, views and epochs: the same bytes, no view and no epoch twice."""
-    see, epoch, write, done = fit.Fuser._see, fit.Fuser._epoch, fit.Checkpoint.write, []
-    monkeypatch.setattr(fit.Fuser, "_see", lambda self, *a: done.append("view") or see(self, *a))
+    see, epoch, write, done = looking.Looker._see, fit.Fuser._epoch, fit.Checkpoint.write, []
+    monkeypatch.setattr(looking.Looker, "_see", lambda self, *a: done.append("view") or see(self, *a))
     monkeypatch.setattr(fit.Fuser, "_epoch", lambda self, *a: done.append("epoch") or epoch(self, *a))
     main(["fuse", "both"])
     whole, undisturbed = {p.name: p.read_bytes() for p in RUN.iterdir()}, list(done)

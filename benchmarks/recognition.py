@@ -6,19 +6,20 @@
 
 Each run is the real commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside
 its results in recipes/recognition/runs/SEED/RUN. A run whose results are there and whose parameters are the same is
-left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results:
-
-    run, seed, metric (as in metrics.json), value, low, high (95 %, by resampling subjects), n (what it is counted over)
+left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results
+(recognition_rows.py), with the paired differences of the runs that experiments.yaml compares. After `make yale` some
+are also scored on the real faces (`yale.` before their metrics).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.recognition_rows import COLUMNS, difference_rows, run_rows
 from pipeline.tables import write_atomic, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "recognition"
+REAL = ROOT / "recipes" / "yale"
 RESULTS = ROOT / "docs" / "results" / "recognition.csv"
-COLUMNS = ["run", "seed", "metric", "value", "low", "high", "n"]
+
+MINUTES = 8.0  # of training, that the thesis's recipe has
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,10 +50,12 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def params_of(name: str, run: Mapping[str, Any], seed: int, root: Mapping[str, Any], own: Mapping[str, Any]) -> dict:
-    """params.yaml of a run: the benchmark's own sections, and one entry of `train:` or `fuse:`."""
+    """params.yaml of a run: the benchmark's own sections, and one entry of `train:` or `fuse:`, or the thesis's."""
     out = {key: own[key] for key in ("balance", "evaluate")}
     out["balance"] = merged(out["balance"], run.get("balance", {}))
     changes = {**run.get("set", {}), "seed": seed}
+    if "thesis" in run:
+        return out | {"thesis": {"name": run["thesis"], "minutes": MINUTES, "seed": seed}}
     if "fuse" in run:
         base = root["fuse"]["all"]
         out["fuse"] = {name: merged(base, {**changes, "modalities": run["fuse"]})}
@@ -80,18 +86,35 @@ def work(name: str, run: Mapping[str, Any], seed: int, text: str) -> None:
     folder = Path("runs") / str(seed) / name
     params = folder / "params.yaml"
     (RECIPE / folder).mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(RECIPE / folder / "yale", ignore_errors=True)
     write_atomic(RECIPE / params, lambda path: path.write_text(text))
-    splits = splits_of(params, run)
     start = time.monotonic()
-    fitting = ["fuse", name, "--runs", folder.parent] if "fuse" in run else ["train", name]
-    psface(*fitting, "--params", params, "--splits", splits, "--output", folder / "train")
-    taken = (time.monotonic() - start) / 60
-    psface(
-        "evaluate", name, "--weights", folder / "train", "--splits", splits, "--params", params,
-        "--output", folder / "evaluate",
-    )  # fmt: skip
+    if "thesis" in run:
+        thesis = [sys.executable, ROOT / "benchmarks" / "thesis.py", run["thesis"], "--seed", str(seed)]
+        subprocess.run([*thesis, "--minutes", str(MINUTES), "--params", params], cwd=RECIPE, check=True)
+        taken = MINUTES
+    else:
+        splits = splits_of(params, run)
+        fitting = ["fuse", name, "--runs", folder.parent] if "fuse" in run else ["train", name]
+        psface(*fitting, "--params", params, "--splits", splits, "--output", folder / "train")
+        taken = (time.monotonic() - start) / 60
+        evaluate(name, folder, "evaluate", {"splits": splits})
     done = {"params": text, "minutes": round(taken, 2)}
     write_atomic(RECIPE / folder / "done.json", lambda path: path.write_text(json.dumps(done)))
+
+
+def evaluate(name: str, folder: Path, output: str, tables: Mapping[str, Path]) -> None:
+    """Score a run on the benchmark's faces, or on others'."""
+    options = [part for key, path in tables.items() for part in (f"--{key}", path)]
+    weights, params = folder / "train", folder / "params.yaml"
+    psface("evaluate", name, "--weights", weights, "--params", params, "--output", folder / output, *options)
+
+
+def score_yale(name: str, seed: int) -> None:
+    """Score a run on the real faces."""
+    data = REAL / "data"
+    tables = {"faces": data / "faces"} | {key: data / f"{key}.parquet" for key in ("sessions", "splits", "quality")}
+    evaluate(name, Path("runs") / str(seed) / name, "yale", tables)
 
 
 def is_done(name: str, seed: int, text: str) -> bool:
@@ -100,25 +123,23 @@ def is_done(name: str, seed: int, text: str) -> bool:
     return path.exists() and json.loads(path.read_text())["params"] == text
 
 
-def leaves(values: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Dotted names of all rates of metrics.json, and each with its interval."""
-    if isinstance(values, dict):
-        if "value" in values:
-            yield name, values
-        else:
-            for key, value in values.items():
-                yield from leaves(value, f"{name}.{key}".lstrip("."))
+def lacks_yale(name: str, seed: int) -> bool:
+    """Whether a run is to be scored on the real faces: they are there, its scores are not."""
+    scored = RECIPE / "runs" / str(seed) / name / "yale" / "embeddings.npz"
+    return (REAL / "data" / "splits.parquet").exists() and not scored.exists()
 
 
-def rows() -> list[dict[str, Any]]:
-    """A row a rate of every run that is done."""
+def rows(compared: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """A row a rate of every run that is done, and of the differences of those that are compared."""
     found = []
     for path in sorted(RECIPE.glob("runs/*/*/done.json")):
-        seed, name = path.parts[-3:-1]
-        metrics = json.loads((path.parent / "evaluate" / "metrics.json").read_text())
-        minutes = {"value": json.loads(path.read_text())["minutes"]}
-        for metric, rate in [*leaves(metrics), ("training.minutes", minutes)]:
-            found.append({"run": name, "seed": int(seed), "metric": metric, **{k: rate.get(k) for k in COLUMNS[3:]}})
+        folder, name, seed = path.parent, path.parent.name, int(path.parts[-3])
+        minutes = {"metric": "training.minutes", "value": json.loads(path.read_text())["minutes"]}
+        found += [{"run": name, "seed": seed, **row} for row in (*run_rows(folder), minutes)]
+        for other in compared.get(name, ()):
+            if (folder.parent / other / "done.json").exists():
+                gaps = difference_rows(folder, folder.parent / other)
+                found += [{"run": f"{name} - {other}", "seed": seed, **row} for row in gaps]
     return found
 
 
@@ -143,10 +164,16 @@ def main() -> None:
             done = is_done(name, seed, text)
             if options.list:
                 print(f"{seed}  {name:20s} {'done' if done else 'to do'}")
-            elif not done:
+                continue
+            if not done:
                 print(f"=== {name}, seed {seed}", flush=True)
                 work(name, run, seed, text)
-                write_csv(RESULTS, pd.DataFrame(rows(), columns=COLUMNS))
+            real = name in listed["yale"] and lacks_yale(name, seed)
+            if real:
+                print(f"=== {name}, seed {seed}: the real faces", flush=True)
+                score_yale(name, seed)
+            if real or not done:
+                write_csv(RESULTS, pd.DataFrame(rows(listed["compare"]), columns=COLUMNS))
     if not options.list:
         print(f"wrote {RESULTS.relative_to(ROOT)}")
 

@@ -181,15 +181,11 @@ def rank1_pairs(similarity: np.ndarray, subjects: np.ndarray) -> tuple[np.ndarra
     return probe, own, np.prod(1 - ahead, axis=1), drawn
 
 
-def rank1_difference(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], weights: np.ndarray
-) -> dict[str, float | None]:
-    """Rank-1 over all sessions, one gallery session a subject, of one run less that of another on the same sessions.
+def rank1_difference(first: Ranks, second: Ranks, weights: np.ndarray) -> dict[str, float | None]:
+    """Rank-1 of one run less that of another, by one protocol on the same sessions.
 
     Parameters
     ----------
-    first, second
-        Scores (N, N) and subjects (N,) of each run.
     weights
         (R, S) resampled subjects, the same for both.
 
@@ -197,15 +193,10 @@ def rank1_difference(
     -------
     ``{"value", "low", "high", "above"}`` as `pipeline.verification.difference`.
     """
-    points, draws = [], []
-    for similarity, subjects in (first, second):
-        everyone = np.ones(len(subjects), dtype=bool)
-        ranks = expected_ranks(similarity, subjects, gallery=everyone, probes=everyone)
-        points.append(ranks.cmc()[0])
-        draws.append(ranks.draws(weights)[:, 0])
-    gap = draws[0] - draws[1]
+    gap = first.draws(weights)[:, 0] - second.draws(weights)[:, 0]
     finite = gap[np.isfinite(gap)]
-    return interval(points[0] - points[1], gap) | {"above": float(np.mean(finite > 0)) if finite.size else None}
+    found = interval(first.cmc()[0] - second.cmc()[0], gap)
+    return found | {"above": float(np.mean(finite > 0)) if finite.size else None}
 
 
 def _ahead(

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from benchmarks import recognition
+from benchmarks.recognition_rows import Scored, counted, difference_rows, run_rows
 from pipeline.params import load
+from pipeline.verification import matrix_pairs, rates
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "recognition"
 LISTED = yaml.safe_load((RECIPE / "experiments.yaml").read_text())["runs"]
 ROOT, OWN = (yaml.safe_load((folder / "params.yaml").read_text()) for folder in (RECIPE.parent.parent, RECIPE))
 
 
-@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("name", [name for name, run in LISTED.items() if "thesis" not in run])
 def test_every_run_has_valid_parameters_that_differ_from_the_others(name: str, tmp_path: Path) -> None:
     made = recognition.params_of(name, LISTED[name], 8, ROOT, OWN)
     path = tmp_path / "params.yaml"
@@ -24,7 +28,7 @@ def test_every_run_has_valid_parameters_that_differ_from_the_others(name: str, t
     entry = (load(path).train or load(path).fuse)[name]  # type: ignore[index]
     assert entry.seed == 8
     assert list(entry.modalities) == LISTED[name].get("fuse", LISTED[name].get("modalities"))
-    others = [{**recognition.params_of(name, run, 8, ROOT, OWN)} for other, run in LISTED.items() if other != name]
+    others = [recognition.params_of(name, run, 8, ROOT, OWN) for other, run in LISTED.items() if other != name]
     assert made not in others
 
 
@@ -41,16 +45,88 @@ def test_changes_go_into_maps_and_another_loss_replaces_one() -> None:
 def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognition, "RECIPE", tmp_path)
     folder = tmp_path / "runs" / "7" / "normal"
-    (folder / "evaluate").mkdir(parents=True)
+    folder.mkdir(parents=True)
     assert not recognition.is_done("normal", 7, "a: 1\n")
     (folder / "done.json").write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
-    (folder / "evaluate" / "metrics.json").write_text(
-        json.dumps({"run": {"name": "normal"}, "verification": {"auc": {"value": 0.9, "low": 0.8, "high": 0.95}}})
-    )
     assert recognition.is_done("normal", 7, "a: 1\n")
     assert not recognition.is_done("normal", 7, "a: 2\n")
-    rows = {row["metric"]: row for row in recognition.rows()}
+
+
+def evaluated(folder: Path, spread: float) -> Path:
+    """A run with its `evaluate` folder: 40 people, two sessions at each of two rigs."""
+    rng = np.random.default_rng(3)
+    subject = np.repeat(np.arange(40), 4).astype(str)
+    session = np.array([f"{name}/{i}" for i, name in enumerate(subject)])
+    embedding = np.repeat(rng.normal(size=(40, 8)), 4, axis=0) + spread * rng.normal(size=(160, 8))
+    folder = folder / "evaluate"
+    folder.mkdir(parents=True)
+    metrics = {"verification": {"auc": {"value": 0.9, "low": 0.8, "high": 0.95}}, "counts": {"genuine": 240}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    order = rng.permutation(160)  # runs need not have their sessions in one order
+    rig = np.tile(["diagonal", "diagonal", "upright", "upright"], 40)
+    np.savez(
+        folder / "embeddings.npz",
+        session=session[order], subject=subject[order], rig=rig[order], embedding=embedding[order],
+    )  # fmt: skip
+    return folder.parent
+
+
+def test_rows_have_the_rates_of_metrics_and_of_the_first_rig_with_their_counts(tmp_path: Path) -> None:
+    rows = {row["metric"]: row for row in run_rows(evaluated(tmp_path, 0.8))}
     assert rows["verification.auc"] == {
-        "run": "normal", "seed": 7, "metric": "verification.auc", "value": 0.9, "low": 0.8, "high": 0.95, "n": None,
+        "metric": "verification.auc", "value": 0.9, "low": 0.8, "high": 0.95, "n": 240,
     }  # fmt: skip
-    assert rows["training.minutes"]["value"] == 2.5
+    run = Scored(tmp_path / "evaluate")
+    first = run.rig == "diagonal"
+    alone = matrix_pairs(run.similarity[np.ix_(first, first)], run.subject[first])
+    assert rows["first_rig.verification.auc"]["value"] == pytest.approx(rates(alone)["auc"][0], abs=1e-12)
+    assert rows["first_rig.verification.auc"]["n"] == 40
+    assert rows["first_rig.identification.rank1"]["n"] == 40  # of a subject's two sessions one is in the gallery
+    assert rows["first_rig.identification.rank1"]["low"] < rows["first_rig.identification.rank1"]["value"]
+
+
+def test_differences_are_paired_and_of_each_part(tmp_path: Path) -> None:
+    better, worse = evaluated(tmp_path / "better", 0.5), evaluated(tmp_path / "worse", 1.2)
+    same = {row["metric"]: row for row in difference_rows(better, better)}
+    gaps = {row["metric"]: row for row in difference_rows(better, worse)}
+    assert all(row["low"] == row["value"] == row["high"] == 0 for row in same.values())
+    assert all(gaps[f"{part}verification.auc"]["low"] > 0 for part in ("", "same_rig.", "across_rigs."))
+    assert [gaps[f"{part}verification.auc"]["n"] for part in ("", "same_rig.", "across_rigs.")] == [240, 80, 160]
+    assert gaps["identification.rank1"]["value"] == pytest.approx(
+        Scored(better / "evaluate").ranks("").cmc()[0] - Scored(worse / "evaluate").ranks("").cmc()[0]
+    )
+
+
+def test_what_a_run_has_of_its_own_and_on_real_faces_gets_rows_too(tmp_path: Path) -> None:
+    run, other = evaluated(tmp_path / "run", 0.5), evaluated(tmp_path / "other", 1.2)
+    (run / "evaluate" / "own.csv").write_text("metric,value,n\nthesis.epochs,12,119\n")
+    for each in (run, other):
+        shutil.copytree(each / "evaluate", each / "yale")
+    rows = {row["metric"]: row for row in run_rows(run)}
+    assert (rows["thesis.epochs"]["value"], rows["thesis.epochs"]["n"]) == (12, 119)
+    assert rows["yale.verification.auc"]["value"] == 0.9
+    gaps = {row["metric"]: row for row in difference_rows(run, other)}
+    for metric in ("verification.auc", "identification.rank1"):
+        assert gaps[f"yale.{metric}"] == gaps[metric] | {"metric": f"yale.{metric}"}
+
+
+def test_every_comparison_is_of_runs_that_are_listed() -> None:
+    listed = yaml.safe_load((RECIPE / "experiments.yaml").read_text())
+    compared = listed["compare"]
+    assert set(listed["yale"]) <= set(LISTED)
+    assert {*compared, *(other for others in compared.values() for other in others)} <= set(LISTED)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "n"),
+    [
+        ("attributes.gender.f1", {"female": {"sessions": 4}, "male": {"sessions": 5}, "missing": {"sessions": 1}}, 9),
+        ("quality.norm.fnmr@discard=0.2", {"genuine": 7}, 7),
+        ("invariance.probe.gender.mlp", {"tried_on": 11, "genuine": 7}, 11),
+        ("identification.open_set.fnir@fpir=1e-1", {"searches": {"mated": 6}}, 6),
+        ("differentials.age.old.fmr", {"genuine": 7, "impostor": 70}, 70),
+        ("invariance.split.pose.gap.rank1", {"genuine": 7}, None),
+    ],
+)
+def test_a_rate_is_counted_over_what_it_is_a_share_of(name: str, counts: dict, n: float | None) -> None:
+    assert counted(name, counts) == n

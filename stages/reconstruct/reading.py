@@ -52,8 +52,8 @@ def read_photographs(
 def _read_frames(
     paths: Sequence[str | Path], transfer: Transfer | None, saturation: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has; and bool, where
-    their colours are clipped, or none where none is."""
+    """(k, H, W) levels of :func:`pipeline.images.read_levels`, of the widest type that a frame has; and where their
+    colours are clipped, packed eight pixels of a row to a byte, or none where none is."""
     first, top = read_clipped(paths[0], transfer, top=saturation)
     levels = np.empty((len(paths), *first.shape), first.dtype)
     clipped: np.ndarray | None = None
@@ -66,8 +66,9 @@ def _read_frames(
         levels = widened(levels, wide)
         levels[i] = widened(image, wide)
         if top is not None:
-            clipped = np.zeros(levels.shape, bool) if clipped is None else clipped
-            clipped[i] = top
+            packed = np.packbits(top, axis=-1)
+            clipped = np.zeros((len(paths), *packed.shape), np.uint8) if clipped is None else clipped
+            clipped[i] = packed
     return levels, clipped
 
 

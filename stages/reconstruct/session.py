@@ -54,7 +54,7 @@ class Photographs:
     mask : (H, W) bool, or none: it is then found.
     positions : (k, 3) mm from where the camera's axis meets the face, of flashes that are near, or none.
     camera : what is known of it.
-    clipped : (k, H, W) bool, samples that count as saturated although their grey is not, or none.
+    clipped : (k, H, W / 8) of `np.packbits`, samples that count as saturated although their grey is not, or none.
     """
 
     frames: np.ndarray
@@ -76,7 +76,8 @@ def reconstruct(
 ) -> tuple[Maps, Quality]:
     """Normals, albedo, depth and mask of one session; with ``residuals``, what they leave of each frame as well.
 
-    Pixels are solved and integrated by numpy, or by torch on a ``device``: the same to 1e-4.
+    Pixels are solved and integrated by numpy, or by torch on a ``device``: the same to 1e-4 (confidence and visibility
+    to 2e-3).
 
     Raises
     ------
@@ -249,6 +250,8 @@ def _usable(given: Photographs) -> tuple[Photographs, list[str]]:
     level = np.array([cv2.mean(frame)[0] / white for frame in given.frames])
     level -= 0 if ambient is None else ambient.mean()
     level /= given.strengths / given.strengths.mean()  # a weak flash is no dead one
+    if not np.isfinite(level).all():
+        raise Rejected(f"frame {int(np.argmin(np.isfinite(level)))} holds values that are not finite")
     fired = level >= max(UNLIT * float(np.median(level)), 1e-6)
     if fired.sum() < 3:
         raise Rejected(f"only {fired.sum()} of {len(fired)} frames are lit by their flash")

@@ -20,8 +20,8 @@ REACH = 3  # rows that bicubic interpolation sees beyond a pixel's own
 
 
 class Stack:
-    """Frames (k, H, W) as read, the ambient frame (H, W) float32 or none, shifts (k, 2) px of the frames, and (k, H, W)
-    bool where a colour of theirs is clipped, or none."""
+    """Frames (k, H, W) as read, the ambient frame (H, W) float32 or none, shifts (k, 2) px of the frames, and where a
+    colour of theirs is clipped, (k, H, W / 8) of `np.packbits`, or none."""
 
     def __init__(self, frames: np.ndarray, ambient: np.ndarray | None, clipped: np.ndarray | None = None) -> None:
         self.frames, self.ambient, self.clipped = frames, ambient, clipped
@@ -60,7 +60,7 @@ class Stack:
         return brightest
 
     def pair(self, at: int, rows: slice, saturation: float) -> tuple[np.ndarray, np.ndarray]:
-        """The same, and (n, W) bool where the frame as it was taken, moved, is saturated or a colour of it clipped."""
+        """Rows of `flash`, and (n, W) bool where the frame as it was taken, moved, is saturated or a colour clipped."""
         flash = taken = self.flash(at, rows)
         if self.ambient is not None:
             taken = self._moved(at, rows, None) if self.shifts.any() else self._still(at, rows, None)
@@ -69,12 +69,16 @@ class Stack:
             saturated |= self._clipped(at, rows)
         return flash, saturated
 
-    def _clipped(self, at: int, rows: slice) -> np.ndarray:
+    def clipped_as_taken(self, at: int, rows: slice) -> np.ndarray:
+        """(n, W) of 0 and 1, where a colour of a frame is clipped, not moved; only where any is."""
         assert self.clipped is not None
+        return np.unpackbits(self.clipped[at, rows], axis=-1, count=self.shape[1])
+
+    def _clipped(self, at: int, rows: slice) -> np.ndarray:
         if not self.shifts.any():
-            return self.clipped[at, rows]
+            return self.clipped_as_taken(at, rows).astype(bool)
         first, last, around = self._around(at, rows)
-        share = self.clipped[at, around].astype(np.float32)
+        share = self.clipped_as_taken(at, around).astype(np.float32)
         moved: np.ndarray = shifted(share, self.shifts[at] + [0, first - around.start], height=last - first) >= MIXED
         return moved
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.identification import rank1_difference
+from pipeline.identification import Ranks, expected_ranks, rank1_difference
 from pipeline.verification import difference, refused_far, resample
 from stages.report.runs import Run
 
@@ -96,8 +96,15 @@ def _difference(first: Run, second: Run, *, resamples: int, seed: int) -> dict[s
     fars = [far for far in FARS if refused_far(scores[0], far) is None]
     counts = {"sessions": len(sessions), "subjects": len(scores[0].subjects)}
     found = difference(*scores, weights, fars)
-    found["rank1"] = rank1_difference(first.similarity(sessions), second.similarity(sessions), weights)
+    found["rank1"] = rank1_difference(_ranks(first, sessions), _ranks(second, sessions), weights)
     return {**counts, "verdict": _verdict(found["auc"]), **found}
+
+
+def _ranks(run: Run, sessions: np.ndarray) -> Ranks:
+    """Over all sessions, one gallery session a subject."""
+    similarity, subjects = run.similarity(sessions)
+    everyone = np.ones(len(subjects), dtype=bool)
+    return expected_ranks(similarity, subjects, gallery=everyone, probes=everyone)
 
 
 def _verdict(gap: dict[str, float | None]) -> str:

@@ -99,7 +99,7 @@ def test_a_cut_is_told_by_the_benchmark_and_by_make(
         Path(".venv/bin", name).write_text(f"#!/bin/sh\n{runs}\n")
         Path(".venv/bin", name).chmod(0o755)
     Path(".venv/bin/.ready").touch()
-    made = subprocess.run(["make", "repro"], capture_output=True, text=True, check=False)
+    made = subprocess.run(["make", "--no-print-directory", "repro"], capture_output=True, text=True, check=False)
     if whole:
         assert (made.returncode, made.stdout) == (0, "ran\n")
     else:

@@ -65,9 +65,9 @@ def rig_of_captures(sessions: list[Session], *, only: str | None, directions: bo
     UserError : sessions of several rigs, too few of them, or none that tells the gains.
     """
     captures = captures_of(sessions, only)
-    if directions and captures.positions is not None:
-        raise UserError("the flashes of these captures have positions, and --directions refines flashes at infinity")
     samples = _samples(captures)
+    if directions and any(one.each is not None for one in samples):
+        raise UserError("the flashes of these captures have positions, and --directions refines flashes at infinity")
     lights = captures.directions
     try:
         found = estimate_gains(samples, lights)

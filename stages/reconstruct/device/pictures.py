@@ -27,7 +27,7 @@ class Frames:
     def __init__(self, stack: Stack, device: torch.device) -> None:
         self.frames = torch.from_numpy(np.ascontiguousarray(stack.frames)).to(device)
         self.ambient = None if stack.ambient is None else torch.from_numpy(stack.ambient).to(device)
-        self.clipped = None if stack.clipped is None else torch.from_numpy(stack.clipped).to(device)
+        self.clipped = None if stack.clipped is None else stack.clipped_as_taken
         self.white = 1.0 if stack.frames.dtype.kind == "f" else float(np.iinfo(stack.frames.dtype).max)
         self.shifts = stack.shifts
 
@@ -58,7 +58,7 @@ class Frames:
 
     def _clipped(self, at: int, rows: slice) -> Tensor:
         assert self.clipped is not None
-        return self.clipped[at, rows].float()
+        return torch.from_numpy(self.clipped(at, rows)).to(self.frames.device).float()
 
 
 def _interpolated(image: Tensor, axis: int, shift: float, count: int) -> Tensor:

@@ -169,7 +169,7 @@ def _split(scaled: np.ndarray, normal: np.ndarray, albedo: np.ndarray, spare: np
     np.multiply(scaled, spare, out=normal)
     if dark:
         normal[:, albedo <= 1e-6] = [[0], [0], [1]]
-    if normal[2].min() < STEEPEST:
+    if normal[2].min(initial=1) < STEEPEST:
         away = np.flatnonzero(normal[2] < STEEPEST)
         tilted = normal[:, away]
         tilted[2] = STEEPEST

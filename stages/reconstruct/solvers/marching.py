@@ -46,6 +46,7 @@ HOLD, REST = 0.3, 1.2  # of the equations: weight of the surroundings; less REST
 TRACE = 0.02  # what a sample in shadow still weighs
 GLINT = 0.001  # what a flare still weighs
 AGREED = 0.01  # relative residual at which half of a doubt is left
+WORKING = 400  # px of the longer side: the model of faces, 48 px, needs no more
 FACE, UNLIKE = 0.25, 0.1  # of the equations: weight of the model of faces; half of it at this relative residual
 GRAZING = 0.1  # least cosine that an albedo is asked at
 
@@ -125,12 +126,22 @@ def doubted(first: Solution, samples: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def likeness(unit: np.ndarray, confidence: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the model of faces expects (3, P) of unit normals (3, P) of confidence (P,); how far it has a say (P,)."""
-    normal, say = np.zeros((*mask.shape, 3), np.float32), np.zeros(mask.shape, np.float32)
-    normal[mask], say[mask] = unit.T, confidence
-    found = expected(normal, say)
+    size = tuple(round(side * min(1, WORKING / max(mask.shape))) for side in mask.shape[::-1])
+    *normal, say = (_laid(values, mask, size) for values in (*unit, confidence))
+    found = expected(np.stack(normal, axis=-1), say)
     if found is None:
         return np.zeros_like(unit), np.zeros_like(confidence)
-    return np.ascontiguousarray(found[0][mask].T), found[1][mask]
+    face, likely = np.empty_like(unit), cv2.resize(found[1], mask.shape[::-1])[mask]
+    for to, values in zip(face, np.moveaxis(found[0], -1, 0), strict=True):
+        to[:] = cv2.resize(np.ascontiguousarray(values), mask.shape[::-1])[mask]
+    return face, likely
+
+
+def _laid(values: np.ndarray, mask: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Values (P,) of the mask's pixels as an image, 0 outside, made ``size`` (width, height) px large."""
+    image = np.zeros(mask.shape, np.float32)
+    image[mask] = values
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def cast(unit: np.ndarray, lights: np.ndarray, mask: np.ndarray, *, floor: float) -> np.ndarray:

@@ -110,5 +110,5 @@ def _spared(flags: np.ndarray, lights: np.ndarray) -> np.ndarray:
     codes = powers @ flags if len(flags) <= 62 else np.unique(flags, axis=1, return_inverse=True)[1]
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     usable = np.array([condition(lights[~flags[:, at]]) <= SUBSET_CONDITION if (~flags[:, at]).sum() >= 3 else False
-                       for at in first])  # fmt: skip
+                       for at in first], dtype=bool)  # fmt: skip
     return flags & usable[inverse]

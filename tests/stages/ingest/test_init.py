@@ -93,9 +93,9 @@ def test_its_params_are_valid(tmp_path: Path, source: str, attributes: tuple[str
     assert params.ingest is not None
     assert params.balance is not None
     assert params.train is not None
-    assert params.train.normal is not None
+    assert params.train["normal"] is not None
     assert (params.ingest.source, params.ingest.root) == (source, "data/frames")
-    assert tuple(params.train.normal.attributes) == attributes
+    assert tuple(params.train["normal"].attributes) == attributes
     assert set(params.balance.attributes) == set(attributes) - {"pose"}
     assert params.simulate is None
 
@@ -173,8 +173,8 @@ def test_a_workspace_is_made(workspace: Path, capfd: pytest.CaptureFixture[str])
     assert "/cache" in Path("ws/.dvc/.gitignore").read_text()
     params = load("ws/params.yaml")
     assert params.train is not None
-    assert params.train.albedo is not None
-    assert params.train.albedo.attributes == {"gender": 1}
+    assert params.train["albedo"] is not None
+    assert params.train["albedo"].attributes == {"gender": 1}
     readme = Path("ws/README.md").read_text()
     for part in ("4 usable sessions of 2 subjects, 4 frames each", "dvc add data/frames", "dvc import-url", "**Note**"):
         assert part in readme

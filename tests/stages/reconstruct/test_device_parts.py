@@ -147,7 +147,9 @@ def test_rows_of_moved_frames_are_opencvs(device, rng, kind):
     if kind != np.float32:
         frames = (frames * np.iinfo(kind).max).astype(kind)
     for shifts in (np.zeros((3, 2)), np.array([[0, 0], [3.4, -7.7], [-1.5, 12.25]]), np.full((3, 2), 55.5)):
-        stack = Stack(frames, rng.random((40, 31), np.float32) / 4, rng.random(frames.shape) < 0.1)
+        stack = Stack(
+            frames, rng.random((40, 31), np.float32) / 4, np.packbits(rng.random(frames.shape) < 0.1, axis=-1)
+        )
         stack.shifts = shifts
         twin = pictures.Frames(stack, device)
         for i, rows in itertools.product(range(3), (slice(0, 7), slice(7, 30), slice(30, 40))):
@@ -182,14 +184,14 @@ def test_nothing_waits_for_the_device_or_mixes_it_with_the_processor():
     scene = photograph(64, ring(35, 5))
     lights, meta = scene.lights, torch.device("meta")
     each = np.repeat(lights[:, :, None], 4096, axis=2)
-    frames = pictures.Frames(Stack(scene.frames, scene.frames[0], scene.frames > 1), meta)
+    frames = pictures.Frames(Stack(scene.frames, scene.frames[0], np.packbits(scene.frames > 1, axis=-1)), meta)
     frames.shifts = np.full((5, 2), 1.5)
     assert frames.pair(1, slice(5, 9), 0.9)[0].shape == (4, 64)
     samples = torch.empty(5, 4096, device=meta)
     for rows in (rows_of(lights, np.ones(5)), rows_of(each, np.ones(5))):
         pixels = solvers.Pixels(samples, samples > 1, on(rows, meta), on(np.ones(5), meta), on(lights, meta))
         first = solvers.weighted(pixels, shadow=0.1, shadow_weight=0.6)
-        around = solvers.Around(samples, *solvers.split(first.scaled))
+        around = solvers.Around(samples, *solvers.split(first.scaled), *solvers.split(first.scaled))
         found = solvers.marching(pixels, first, around)
         assert found.scaled.shape == solvers.thresholding(pixels, shadow=0.1).scaled.shape == (3, 4096)
     assert pictures.visible(torch.empty(64, 64, device=meta), lights[0], 64.0).shape == (64, 64)

@@ -10,6 +10,7 @@ from pipeline.geometry import compose, move_points, similarity, turn_normals
 from stages.reconstruct.face.model import SIDE, face_model
 from stages.reconstruct.face.prior import BAD, GOOD, expected, face_in
 from stages.reconstruct.solvers import solve, split
+from stages.reconstruct.solvers.marching import likeness
 
 SIZE = 220
 PLACES = [similarity(2.4, 0, (45, 40)), similarity(3.1, 0, (30, 25)), similarity(2.2, 6, (70, 45))]
@@ -107,3 +108,22 @@ def test_a_face_whose_light_is_spoilt_is_solved_nearer_to_the_truth(shape, monke
     without = split(solve(samples, lights, np.ones(4), mask=inside, method="marching").scaled)[0]
     assert degrees(with_model.T[left], truth[inside][left]) < 0.93 * degrees(without.T[left], truth[inside][left])
     assert degrees(with_model.T[~left], truth[inside][~left]) < degrees(without.T[~left], truth[inside][~left]) + 0.3
+
+
+def test_a_large_picture_is_expected_as_the_small_one_is(shape):
+    """What is known of a face is found on a picture of 400 px at most: memory does not grow with it."""
+    normal, inside = laid(shape, PLACES[1])
+    sides = (1000, 1000)
+    large = cv2.resize(normal, sides)
+    large /= np.linalg.norm(large, axis=2, keepdims=True) + 1e-9
+    mask = cv2.resize(inside.astype(np.float32), sides) > 0.99
+    face, likely = likeness(large[mask].T, np.ones(mask.sum(), np.float32), mask)
+    assert likely.mean() > 0.8
+    assert degrees(face.T, large[mask]) < 2
+
+
+def test_no_pixels_are_solved_to_none():
+    nothing = np.zeros((5, 5), bool)
+    for method in ("weighted", "thresholding"):
+        solution = solve(np.zeros((4, 0), np.float32), np.eye(4, 3) + 0.5, np.ones(4), mask=nothing, method=method)
+        assert split(solution.scaled)[0].shape == (3, 0)

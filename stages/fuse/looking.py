@@ -1,4 +1,4 @@
-"""What the frozen branches see of the faces, computed once; each view is kept as it is done."""
+"""What the branches see of the faces. While they are frozen that is computed once, and kept view by view."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 SEEN_AT_ONCE = 64
+VALIDATION = ("plain", "mirrored")
 
 
 @dataclass
 class Seen:
-    """What the frozen branches see of N faces: embeddings side by side (N, sum D), pooled features by attribute."""
+    """What the branches see of N faces: embeddings side by side (N, sum D), pooled features by attribute."""
 
     embeddings: Tensor
     features: dict[str, Tensor]
@@ -46,11 +47,15 @@ class Looker:
     def look(self) -> tuple[list[Seen], list[Seen]]:
         """Views of the training faces, the first as they are, others varied; validation faces, plain and mirrored."""
         rng = torch.Generator().manual_seed(self.params.seed)
-        plans = [(0, "plain"), *((0, "varied") for _ in range(self.params.views - 1)), (1, "plain"), (1, "mirrored")]
+        plans = [(0, "plain"), *((0, "varied") for _ in range(self.params.views - 1)), *((1, v) for v in VALIDATION)]
         seen: list[Seen] = []
         for number, (which, view) in enumerate(track(plans, f"fuse {self.name}: looking")):
             seen.append(self._seen(self.scratch / f"seen-{number}.pt", self.stores[which], view, rng))
         return seen[: self.params.views], seen[self.params.views :]
+
+    def validation(self) -> list[Seen]:
+        """The validation faces, plain and mirrored, as the network sees them now."""
+        return [self.fabric.to_device(self._see(self.stores[1], view)) for view in VALIDATION]
 
     def _seen(self, path: Path, store: FaceStore, view: str, rng: torch.Generator) -> Seen:
         """One view, from the file of an interrupted run where there is one."""
@@ -63,11 +68,11 @@ class Looker:
         return Seen(**self.fabric.to_device(parts))
 
     @torch.no_grad()
-    def _see(self, store: FaceStore, view: str, rng: torch.Generator) -> Seen:
+    def _see(self, store: FaceStore, view: str, rng: torch.Generator | None = None) -> Seen:
         parts = []
         for chosen in np.array_split(np.arange(len(store.rows)), -(-len(store.rows) // SEEN_AT_ONCE)):
             faces = store.take(chosen)
-            if view == "varied":
+            if rng is not None and view == "varied":
                 faces = augment(faces, self.params.augment, rng)
             elif view == "mirrored":
                 faces = {name: mirror(x, name) for name, x in faces.items()}

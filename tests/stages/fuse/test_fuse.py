@@ -23,10 +23,10 @@ from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
-from pipeline.params.recognition import CANDIDATES, FUSED_NORM
+from pipeline.params.recognition import FROZEN, FUSED_NORM
 from pipeline.samples import FaceStore, read_samples
 from pipeline.tables import write_parquet
-from stages.fuse import fit, looking
+from stages.fuse import fit, judging, looking, tuning
 
 RUN = Path("runs/both/train")
 TINY = {"modalities": ["normal", "frames"], "epochs": 3, "views": 2, "batch": 16}
@@ -101,7 +101,7 @@ def test_weights_that_are_not_the_contract_s_are_refused_before_memory_is_taken(
 def test_fault_7_frozen_branches_keep_weights_and_statistics(ready: Path) -> None:
     """The thesis's seventh defect: the statistics of frozen branches drifted, whatever joined them."""
     main(["fuse", "both"])
-    assert json.loads((RUN / "validation.json").read_text())["kind"] in CANDIDATES
+    assert json.loads((RUN / "validation.json").read_text())["kind"] in FROZEN
     _, fused = load_run(RUN)
     for modality in ("normal", "frames"):
         _, own = load_run(Path("runs", modality, "train"))
@@ -109,7 +109,7 @@ def test_fault_7_frozen_branches_keep_weights_and_statistics(ready: Path) -> Non
             assert torch.equal(fused[f"branches.{modality}.{name}"], value), name
 
 
-@pytest.mark.parametrize("kind", CANDIDATES)
+@pytest.mark.parametrize("kind", [*FROZEN, "finetune"])
 def test_one_variant_can_be_forced(ready: Path, kind: str) -> None:
     """It alone is tried and taken; the saved network is of that kind and gives the stated AUC."""
     prepare(candidates=[kind], dimension=24)
@@ -142,7 +142,7 @@ def test_an_unknown_variant_is_refused(ready: Path, capsys: pytest.CaptureFixtur
 
 
 def test_nothing_gained_is_plain_concatenation(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "verify", lambda *_: {"auc": 0.9, "eer": 0.2})
+    monkeypatch.setattr(judging, "verify", lambda *_: {"auc": 0.9, "eer": 0.2})
     main(["fuse", "both"])
     stated = json.loads((RUN / "validation.json").read_text())
     assert (stated["gains"], stated["strength"], stated["epoch"]) == ({"normal": 1.0, "frames": 1.0}, 0.0, 0)

@@ -1,4 +1,4 @@
-"""One step of training, whichever network it is: faces on their device, losses of what it said of them, the optimiser."""
+"""One step of training, whichever network: faces on their device, losses of what it said of them, the optimiser."""
 
 from __future__ import annotations
 

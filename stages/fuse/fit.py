@@ -168,7 +168,7 @@ class Fuser:
             chosen |= {"loss": loss, "head": copied(self.network.heads[name])}
 
     def _epoch(self, views: list[Seen], epoch: int, rng: torch.Generator) -> dict[str, float]:
-        """Every view of every face once. The first trained candidate's loss stands as the identity's, with its norms."""
+        """Every view of every face once; the first trained candidate's loss and norms stand as the identity's."""
         names = {kind: kind if place else "identity" for place, kind in enumerate(self.joinings)}
         totals: dict[str, float] = {}
         norms: dict[str, list[Tensor]] = {kind: [] for kind in self.joinings}
@@ -225,7 +225,7 @@ class Fuser:
         return state
 
     def _fitted(self) -> dict[str, Joining | Heads]:
-        return {**self.joinings, "heads": self.heads}
+        return {"heads": self.heads} | {str(kind): each for kind, each in self.joinings.items()}
 
     def _take(self, heads: Mapping[str, Mapping[str, Any]]) -> None:
         """Put the best layer and heads into the network, and say so in its contract."""
@@ -298,4 +298,3 @@ class Fuser:
                 for m, name in enumerate(modalities)
             }
         }
-

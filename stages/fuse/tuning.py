@@ -1,8 +1,8 @@
 """Fine-tuning end to end: branches, layer and heads go on together from the best fusion of frozen branches.
 
-The branches stay in evaluation mode: the statistics of their norms are those that they were trained with, and nothing is
-dropped out of their features. The class centres start as the subjects' mean directions, so that the first steps already
-pull faces to where their subjects are.
+The branches stay in evaluation mode: the statistics of their norms are those that they were trained with, and nothing
+is dropped out of their features. The class centres start as the subjects' mean directions, so that the first steps
+already pull faces to where their subjects are.
 """
 
 from __future__ import annotations

@@ -169,7 +169,9 @@ class Trainer:
         rng = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         params = self.params
-        batches = epoch_batches(params.sampler, self.truth.subject, self.truth.labels, self.size, params.per_subject, rng)
+        batches = epoch_batches(
+            params.sampler, self.truth.subject, self.truth.labels, self.size, params.per_subject, rng
+        )
         begun = self.begun
         begun.set_random(rng, self.fabric.device)
         for number in range(begun.batches, len(batches)):
@@ -209,7 +211,9 @@ class Trainer:
         embedding = seen.embedding.detach()
         for _ in range(self.params.adversary.steps - 1):
             self.opponent.zero_grad()
-            torch.stack(list(self.objective.adversaries(embedding, truth.labels, truth.weight).values())).sum().backward()
+            torch.stack(
+                list(self.objective.adversaries(embedding, truth.labels, truth.weight).values())
+            ).sum().backward()
             self.opponent.step()
         self.opponent.zero_grad()
 
@@ -227,7 +231,7 @@ class Trainer:
 
     def _rates(self) -> tuple[dict[str, float], dict[str, float | None]]:
         with self.fabric.autocast():
-            embeddings, probabilities = embed(
+            embeddings, probabilities, _ = embed(
                 self.network, self.validation_store.all(), device=self.fabric.device, mirror=mirror
             )
         accuracy = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import resource
 import shutil
@@ -68,7 +69,7 @@ def test_a_run_is_whole_and_gives_the_stated_auc(ready: Path, capsys: pytest.Cap
     samples = read_samples(
         "validation", faces=faces, **tables, attributes=list(contract.attributes), vocabulary=contract.vocabulary
     )
-    embeddings, shares = embed(model, FaceStore(faces, contract.modalities, samples.row).all(), mirror=mirror)
+    embeddings, shares, _ = embed(model, FaceStore(faces, contract.modalities, samples.row).all(), mirror=mirror)
     stated = json.loads((RUN / "validation.json").read_text())
     assert verify(embeddings, samples)["auc"] == pytest.approx(stated["auc"], abs=1e-6)
     assert stated["auc"] == pytest.approx(max(stated["candidates"].values()), abs=1e-9)
@@ -133,6 +134,48 @@ def test_one_variant_can_be_forced(ready: Path, kind: str) -> None:
         assert state["layer.judge.2.weight"].any()
 
 
+TUNED = {"candidates": ["concatenation", "finetune"], "finetune": {"epochs": 5, "batch": 16, "lr": 0.01}}
+
+
+def test_fine_tuning_moves_the_branches_but_not_their_statistics(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rising = itertools.count(0.5, 0.01)
+    monkeypatch.setattr(judging.Judge, "rate", lambda *_: next(rising))
+    prepare(**TUNED)
+    main(["fuse", "both"])
+    stated, history = json.loads((RUN / "validation.json").read_text()), pd.read_csv(RUN / "history.csv")
+    assert (stated["kind"], stated["epoch"], history["epoch"].tolist()) == ("finetune", 8, [*range(1, 9)])
+    _, fused = load_run(RUN)
+    for modality in ("normal", "frames"):
+        _, own = load_run(Path("runs", modality, "train"))
+        moved = {name for name, value in own.items() if not torch.equal(fused[f"branches.{modality}.{name}"], value)}
+        assert {"embedding.project.weight", "embedding.scale.weight"} <= moved
+        assert not [name for name in moved if "running" in name or "tracked" in name]
+    assert not torch.equal(fused["heads.gender.weight"], torch.zeros_like(fused["heads.gender.weight"]))
+
+
+def test_fine_tuning_that_gains_nothing_stops_early_and_leaves_no_trace(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = itertools.count(0.9, -0.01)
+    monkeypatch.setattr(judging.Judge, "rate", lambda *_: next(falling))
+    prepare(candidates=["concatenation"])
+    main(["fuse", "both", "--output", "frozen"])
+    prepare(**TUNED)
+    main(["fuse", "both", "--output", "tried"])
+    frozen, tried = (json.loads(Path(name, "validation.json").read_text()) for name in ("frozen", "tried"))
+    assert (tried["kind"], list(tried["candidates"])) == ("concatenation", ["concatenation", "finetune"])
+    assert tried | {"candidates": 0} == frozen | {"candidates": 0}
+    assert pd.read_csv("tried/history.csv")["epoch"].tolist() == [1, 2, 3, 4, 5]  # three frozen, two in vain
+    assert Path("frozen/weights.safetensors").read_bytes() == Path("tried/weights.safetensors").read_bytes()
+
+
+def test_centres_are_the_subjects_mean_directions() -> None:
+    embeddings = torch.tensor([[3.0, 0], [0, 4], [0, 1], [2, 2]])
+    found = tuning.centres(embeddings, torch.tensor([0, 0, 1, 2]))
+    half = 0.5**0.5
+    torch.testing.assert_close(found, torch.tensor([[half, half], [0, 1], [half, half]]))
+
+
 def test_an_unknown_variant_is_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare(candidates=["gates"])
     with pytest.raises(SystemExit) as stopped:
@@ -159,9 +202,13 @@ class Killed(BaseException):
     """What a kill would be, without taking the tests along."""
 
 
-def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("finetune", [False, True])
+def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch, finetune: bool) -> None:
     """Killed after each state it saves, views and epochs: the same bytes, no view and no epoch twice."""
+    prepare(**(TUNED if finetune else {}))
     see, epoch, write, done = looking.Looker._see, fit.Fuser._epoch, fit.Checkpoint.write, []
+    tune = tuning.Tuner._epoch
+    monkeypatch.setattr(tuning.Tuner, "_epoch", lambda self, *a: done.append("tuned") or tune(self, *a))
     monkeypatch.setattr(looking.Looker, "_see", lambda self, *a: done.append("view") or see(self, *a))
     monkeypatch.setattr(fit.Fuser, "_epoch", lambda self, *a: done.append("epoch") or epoch(self, *a))
     main(["fuse", "both"])
@@ -178,7 +225,9 @@ def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -
     while not RUN.exists():
         with contextlib.suppress(Killed):
             main(["fuse", "both"])
-    assert done == undisturbed == ["view"] * 4 + ["epoch"] * 3
+    assert done == undisturbed
+    assert done[:7] == ["view"] * 4 + ["epoch"] * 3
+    assert ("tuned" in done) == finetune
     assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
 
 

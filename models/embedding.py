@@ -1,8 +1,9 @@
-"""Embeddings and attribute probabilities of many faces."""
+"""What a network says of many faces: embeddings, attributes, and which modality it trusts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,24 @@ from models.recogniser import Recognition
 Mirror = Callable[[Tensor, str], Tensor]
 
 
+class Embedded(NamedTuple):
+    """What a network says of N faces.
+
+    Attributes
+    ----------
+    embeddings : ndarray (N, D) float32
+        Not normalised: the norm tells quality.
+    probabilities : dict of ndarray (N, classes) float32
+        By attribute.
+    gates : ndarray (N, modalities) float32, optional
+        How far a gated fusion trusts each modality; rows of sum 1.
+    """
+
+    embeddings: np.ndarray
+    probabilities: dict[str, np.ndarray]
+    gates: np.ndarray | None
+
+
 @torch.no_grad()
 def embed(
     model: nn.Module,
@@ -21,8 +40,8 @@ def embed(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     mirror: Mirror | None = None,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Embeddings and attribute probabilities of faces.
+) -> Embedded:
+    """Embeddings, attribute probabilities and gates of faces.
 
     Parameters
     ----------
@@ -32,14 +51,7 @@ def embed(
         Preprocessed faces by modality.
     mirror : callable, optional
         ``mirror(batch, modality)`` gives the mirrored faces. The unit embeddings of both views are then added, and the
-        sum's direction is given the mean of their norms; probabilities are averaged.
-
-    Returns
-    -------
-    embeddings : ndarray (N, D) float32
-        Not normalised: the norm tells quality.
-    probabilities : dict of ndarray (N, classes) float32
-        By attribute.
+        sum's direction is given the mean of their norms; probabilities and gates are averaged.
     """
     model.eval()
     counts = {len(faces) for faces in inputs.values()}
@@ -47,6 +59,7 @@ def embed(
         raise ValueError(f"expected equally many faces of each modality, got {sorted(counts)}")
     embeddings: list[Tensor] = []
     probabilities: dict[str, list[Tensor]] = {}
+    gates: list[Tensor] = []
     for start in range(0, counts.pop(), batch_size):
         batch = {name: faces[start : start + batch_size].to(device) for name, faces in inputs.items()}
         views = [batch] if mirror is None else [batch, {name: mirror(x, name) for name, x in batch.items()}]
@@ -55,7 +68,10 @@ def embed(
         for name in seen[0].logits:
             shares = torch.stack([each.logits[name].float().softmax(dim=1) for each in seen])
             probabilities.setdefault(name, []).append(shares.mean(dim=0).cpu())
-    return _rows(embeddings), {name: _rows(each) for name, each in probabilities.items()}
+        trust = [each.gates.float() for each in seen if each.gates is not None]
+        gates += [torch.stack(trust).mean(dim=0).cpu()] if trust else []
+    shares_of = {name: _rows(each) for name, each in probabilities.items()}
+    return Embedded(_rows(embeddings), shares_of, _rows(gates) if gates else None)
 
 
 def merge_views(views: Sequence[Tensor]) -> Tensor:

@@ -33,11 +33,14 @@ class Recognition:
         By attribute.
     features : dict of Tensor (B, C)
         By attribute: the pooled features behind the logits, for fusion.
+    gates : Tensor (B, modalities), optional
+        How far a gated fusion trusts each modality; rows of sum 1.
     """
 
     embedding: Tensor
     logits: dict[str, Tensor]
     features: dict[str, Tensor] = field(default_factory=dict)
+    gates: Tensor | None = None
 
 
 class Recogniser(nn.Module):

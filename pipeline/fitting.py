@@ -183,13 +183,15 @@ class History:
         for name in [c for c in names if c.startswith("validation_")]:
             rates_axis.plot(table["epoch"], table[name], label=name.removeprefix("validation_"))
         rates_axis.set(title="validation", xlabel="epoch", ylim=(0, 1))
-        norms.fill_between(
-            table["epoch"], table["norm_low"], table["norm_high"], alpha=0.3, label="5th to 95th centile"
-        )
-        norms.plot(table["epoch"], table["norm_mean"], label="mean")
+        if "norm_mean" in table:  # a fusion may have no embedding to train
+            norms.fill_between(
+                table["epoch"], table["norm_low"], table["norm_high"], alpha=0.3, label="5th to 95th centile"
+            )
+            norms.plot(table["epoch"], table["norm_mean"], label="mean")
         norms.set(title="norm of the embedding", xlabel="epoch")
         for axis in (losses, rates_axis, norms):
-            axis.legend(fontsize=7)
+            if axis.has_data():
+                axis.legend(fontsize=7)
             axis.grid(alpha=0.3)
         write_atomic(path, lambda p: figure.savefig(p, dpi=100, metadata={"Software": None}))
 

@@ -178,10 +178,24 @@ class Train(Section):
 FUSED_NORM = 16.0  # with which a fusion's embeddings start (models/fusion.py)
 
 
+class Finetune(Section):
+    """Training of the whole fusion, from the best of frozen branches on (docs/fuse.md)."""
+
+    epochs: Count = 4  # at most
+    batch: Annotated[int, Field(ge=4)] = 32
+    lr: Positive = 0.0001
+
+
+Candidate = Literal["concatenation", "gains", "layer", "projection", "gate", "finetune"]
+FROZEN: tuple[Candidate, ...] = ("concatenation", "gains", "layer", "projection", "gate")  # seconds each
+
+
 class Fuse(Section):
     """One fusion of trained modalities (docs/fuse.md)."""
 
     modalities: Annotated[tuple[Modality, ...], Field(min_length=2, max_length=3)]
+    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)] = FROZEN  # of which validation chooses
+    dimension: Annotated[int, Field(ge=16, le=2048)] = 512  # of the projection
     seed: Seed = 7
     views: Count = 4
     epochs: Count = 20
@@ -191,6 +205,7 @@ class Fuse(Section):
     focus: NonNegative = 1.0
     identity: MagFace = SHORT_TRAINING
     augment: Augment = Augment()
+    finetune: Finetune = Finetune()
 
     @field_validator("modalities")
     @classmethod

@@ -63,11 +63,11 @@ def command(
     contract, network = load_network(weights or Path("runs", run, "train"))
     data = read_evaluation_set(contract, faces=faces, sessions=sessions, splits=splits, quality=quality)
     probed = read_probed_set(contract, faces=faces, sessions=sessions, splits=splits, seed=settings.seed)
-    embeddings, probabilities = embed_faces(network, data.inputs)
+    said = embed_faces(network, data.inputs)
     fitted_on = None if probed is None else (embed_store(network, probed.faces), probed.subject, probed.binary)
-    results: Results = evaluate_run(contract, settings, data, embeddings, probabilities, fitted_on, pairs)
+    results: Results = evaluate_run(contract, settings, data, said.embeddings, said.probabilities, fitted_on, pairs)
     folder = output or Path("runs", run, "evaluate")
-    write_results(folder, run, contract, data, results, faces)
+    write_results(folder, run, contract, data, results, faces, said.gates)
     auc = results.metrics["verification"]["auc"]
     note = f"AUC {auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
     wrote(folder, note=f"{note}, raw pixels {results.metrics['raw_pixels']['verification']['auc']['value']:.3f}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models import restore_model
-from models.embedding import embed
+from models.embedding import Embedded, embed
 from pipeline.contract import Contract, load_run
 from pipeline.errors import UserError
 from pipeline.faces import mirror
@@ -36,8 +36,8 @@ def load_network(folder: Path) -> tuple[Contract, torch.nn.Module]:
         ) from error
 
 
-def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Embeddings of N faces, each averaged with that of its mirror image, and the probabilities of their attributes.
+def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Embedded:
+    """Embeddings of N faces, each averaged with that of its mirror image, their attributes and gates likewise.
 
     Parameters
     ----------
@@ -45,10 +45,6 @@ def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> tuple[np
         Sees the modalities of `inputs`.
     inputs
         By modality, (N, C, H, W) float32, preprocessed.
-
-    Returns
-    -------
-    (N, D) float32, and by attribute (N, classes).
 
     Raises
     ------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,15 @@ from stages.evaluate.retrieval import choose_examples, draw_retrieval, face_pict
 
 
 def write_results(
-    folder: Path, run: str, contract: Contract, data: EvaluationSet, results: Results, faces: Path
+    folder: Path,
+    run: str,
+    contract: Contract,
+    data: EvaluationSet,
+    results: Results,
+    faces: Path,
+    gates: np.ndarray | None = None,
 ) -> None:
-    """Write metrics.json, tables, figures and embeddings into a folder."""
+    """Write metrics.json, tables, figures and embeddings into a folder, with the gates (N, M) of a gated fusion."""
     found, raw = results.network, results.raw
     rates, ranks = roc_table(found.scores, raw.scores), cmc_table(found, results.draws)
     write_json(folder / "metrics.json", results.metrics)
@@ -43,16 +50,9 @@ def write_results(
     draw_discard(folder / "discard.png", run, results.discard, results.metrics["quality"].get("fmr"))
     draw_confusions(folder / "confusion.png", run, results.confusions)
     _write_retrieval(folder / "retrieval.png", run, contract, data, results, faces)
-    write_atomic(
-        folder / "embeddings.npz",
-        lambda p: np.savez(
-            p,
-            session=data.samples.session,
-            subject=data.samples.subject,
-            rig=data.rigs,
-            embedding=results.embeddings,
-        ),
-    )
+    tables: dict[str, Any] = {"session": data.samples.session, "subject": data.samples.subject, "rig": data.rigs}
+    tables |= {"embedding": results.embeddings} | ({} if gates is None else {"gate": gates})
+    write_atomic(folder / "embeddings.npz", lambda p: np.savez(p, **tables))
 
 
 def _confusion_table(results: Results) -> pd.DataFrame:

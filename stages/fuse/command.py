@@ -40,8 +40,10 @@ def command(
 ) -> None:
     """Fuse the trained runs of two or three modalities, as `fuse.NAME` in the parameters lists them.
 
-    The branches stay as they were trained. What is fitted on top of them is kept only where it raises the AUC over the
-    pairs of validation sessions. A run that was killed goes on from the view or the epoch in hand.
+    Of the ways to join them that `candidates` lists (side by side, with gains, a layer, a projection, a gate for each
+    face) the AUC over the pairs of validation sessions chooses. The branches stay as they were trained, unless
+    `finetune` is listed and training the whole network on gains there too. A run that was killed goes on from the view
+    or the epoch in hand.
     """
     settings = parameters.section(params, "fuse", parameters.Fuse, name)
 

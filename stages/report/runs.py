@@ -69,17 +69,21 @@ class Run:
 
     @cached_property
     def embeddings(self) -> dict[str, np.ndarray]:
-        """``session``, ``subject``, ``rig`` (N,) and ``embedding`` (N, D)."""
+        """``session``, ``subject``, ``rig`` (N,), ``embedding`` (N, D); of a gate ``gate`` (N, modalities)."""
         path = self.results / "embeddings.npz"
         try:
             check_regular(path)
             with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                found = {name: saved[name] for name in ("session", "subject", "rig", "embedding")}
+                names = ("session", "subject", "rig", "embedding", *(["gate"] if "gate" in saved else []))
+                found = {name: saved[name] for name in names}
         except Exception as error:  # of the archive, of an array's header, a name that is missing
             raise UserError(f"{path} cannot be read: run `psface evaluate {self.name}` again") from error
-        vectors = found["embedding"]
-        if vectors.ndim != 2 or vectors.dtype.kind != "f" or len({len(values) for values in found.values()}) > 1:
+        tables = [found[name] for name in ("embedding", "gate") if name in found]
+        numbers = all(table.ndim == 2 and table.dtype.kind == "f" for table in tables)
+        if not numbers or len({len(values) for values in found.values()}) > 1:
             raise UserError(f"{path} is not whole: run `psface evaluate {self.name}` again")
+        if "gate" in found and found["gate"].shape[1] != len(self.modalities):
+            raise UserError(f"{path} is of other modalities: run `psface evaluate {self.name}` again")
         return found
 
     def similarity(self, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ MORE = {
     f"macro TAR @ 1e{HYPHEN}2": ("macro", "verification", "tar@far=1e-2"),
     f"macro rank{HYPHEN}1": ("macro", "identification", "overall", "rank1"),
 }
+MOST_TRUSTING = 5  # faces shown for each modality
 GROUP = {"auc": "AUC", "tmr": "TMR", "fmr": "FMR", "rank1": f"rank{HYPHEN}1"}
 TEXTS = {
     "more": (
@@ -41,6 +42,9 @@ TEXTS = {
     "quality": (
         "FNMR at one FMR before and after the fifth of the pairs with the lowest quality is dropped. A gain above 0:"
         " the quality knows which pairs fail."
+    ),
+    "trust": (
+        "Which modality a fusion with a gate trusts, face by face: weights that sum to 1, over the test sessions."
     ),
     "differentials": (
         "Error rates by group at one threshold, that of all test pairs at a FAR of .01. Skin tones are thirds of the"
@@ -86,11 +90,16 @@ def draw_sections(runs: Sequence[Run], comparison: Mapping[str, Any]) -> list[Se
         f"Rank{HYPHEN}1 where it changed, less where it did not, by run": _gaps(runs),
         f"Pairs by what they share, under {shown.name}": _splits(shown),
     }
+    trust = {"Weight of each modality, by run": _trust(runs)} | {
+        f"Faces that trust one modality the most, under {run.name}": _most_trusting(run, gate)
+        for run, gate in _gates(runs)
+    }
     found = [
         Section("more", "Further rates", {"Further rates by run": _by_run(runs, MORE)}),
         Section("invariance", "Invariance", invariance),
         Section("quality", "Quality and error", {"Error versus discard by run": _quality(runs)}),
         Section("differentials", "Differentials", {f"Groups under {shown.name}": _differentials(shown)}),
+        Section("trust", "Trust", trust),
         Section("retrieval", "Retrieval", pictures=dict(_retrieval(shown))),
     ]
     kept = [Section(s.name, s.title, {n: t for n, t in s.tables.items() if t.rows}, s.pictures) for s in found]
@@ -173,6 +182,32 @@ def _differentials(run: Run) -> Table:
                     [f"{_words(trait)}: {label}", *(counts.get(k) for k in ("subjects", "genuine", "impostor")), *rates]
                 )
     return Table(["group", "subjects", "genuine", "impostor", "FMR", "FNMR"], rows)
+
+
+def _gates(runs: Sequence[Run]) -> Iterator[tuple[Run, np.ndarray]]:
+    """The fusions with a gate, and their weights (N, modalities) of the test sessions."""
+    for run in runs:
+        if run.fused and "gate" in run.embeddings:
+            yield run, run.embeddings["gate"].astype(float)
+
+
+def _trust(runs: Sequence[Run]) -> Table:
+    rows = []
+    for run, gate in _gates(runs):
+        most = np.bincount(gate.argmax(axis=1), minlength=len(run.modalities))
+        for modality, weights, faces in zip(run.modalities, gate.T, most.tolist(), strict=True):
+            spread = (weights.mean(), *np.quantile(weights, [0, 0.05, 0.5, 0.95, 1]))
+            rows.append([f"{run.name}: {modality}", *(f"{x:.3f}" for x in spread), faces])
+    return Table(["modality", "mean", "lowest", "5 %", "median", "95 %", "highest", "faces that trust it most"], rows)
+
+
+def _most_trusting(run: Run, gate: np.ndarray) -> Table:
+    rows = [
+        [str(run.embeddings["session"][face]), modality, *(f"{x:.3f}" for x in gate[face])]
+        for modality, weights in zip(run.modalities, gate.T, strict=True)
+        for face in np.argsort(-weights, kind="stable")[:MOST_TRUSTING]
+    ]
+    return Table(["session", "trusts most", *run.modalities], rows)
 
 
 def _retrieval(run: Run) -> Iterator[tuple[str, str]]:

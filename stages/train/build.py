@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from models.focal import class_constants
 from models.magface import MagFace
 from models.margins import ArcFace, CosFace, IdentityLoss
 from models.objective import Objective
+from models.step import make_adamw
 from pipeline.attributes import classes
 from pipeline.contract import Contract, Network
 from pipeline.faces import PREPROCESSING
@@ -51,18 +50,11 @@ def make_objective(params: Train, train: Samples, subjects: int) -> Objective:
 def make_optimisers(
     params: Train, network: nn.Module, objective: Objective
 ) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer | None]:
-    """That of the network with the losses, and that of the adversaries, which have a pace of their own.
-
-    Norms, slopes, biases and learned weights of tasks are not decayed, adversaries neither.
-    """
+    """That of the network with the losses, and that of the adversaries, undecayed and at a pace of their own."""
     against = objective.adversaries
     theirs = {id(p) for p in against.parameters()} if against is not None else set()
     parameters = [p for module in (network, objective) for p in module.parameters() if id(p) not in theirs]
-    still = [p for p in parameters if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim > 1]}]
-    groups.append({"params": still, "weight_decay": 0.0})
-    # fused: all tensors of a step in one pass, a quarter of the time on a processor
-    optimiser = torch.optim.AdamW(groups, lr=params.lr, weight_decay=params.weight_decay, fused=True)
+    optimiser = make_adamw(parameters, params.lr, params.weight_decay)
     if against is None:
         return optimiser, None
     return optimiser, torch.optim.Adam(against.parameters(), lr=params.adversary.lr, fused=True)

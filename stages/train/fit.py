@@ -17,6 +17,7 @@ from models.adversary import constant_loss
 from models.embedding import embed
 from models.objective import Losses
 from models.recogniser import Recognition
+from models.step import Truth, descend, put_faces
 from models.synchronised import share, together
 from pipeline.augment import augment
 from pipeline.errors import PsfaceError, UserError
@@ -111,9 +112,9 @@ class Trainer:
         self.checkpoint = Checkpoint(scratch / "last.pt")
         self.fabric = fabric
         self.contract = contract_of(run, params, self.validation_store)
-        self.labels = {name: torch.from_numpy(codes) for name, codes in train.labels.items()}
-        self.target, self.subjects = codes_of(train.subject)
-        self.weight, self.subject_weight = weights_of(params, train)
+        labels = {name: torch.from_numpy(codes) for name, codes in train.labels.items()}
+        target, self.subjects = codes_of(train.subject)
+        self.truth = Truth(target, labels, *weights_of(params, train))
         with torch.random.fork_rng():  # initial weights are the seed's, and nobody else's random numbers move
             torch.manual_seed(params.seed)
             self._build()
@@ -139,7 +140,7 @@ class Trainer:
         self.share = 0.0  # of the adversaries' coefficients
         against = self.objective.adversaries
         self.constants = {
-            f"constant_{name}": constant_loss(loss.alpha.tolist(), self.labels[name], self.weight)  # type: ignore
+            f"constant_{name}": constant_loss(loss.alpha.tolist(), self.truth.labels[name], self.truth.weight)  # type: ignore
             for name, loss in (against.losses.items() if against is not None else ())
         }
 
@@ -168,7 +169,9 @@ class Trainer:
         rng = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         params = self.params
-        batches = epoch_batches(params.sampler, self.target, self.labels, self.size, params.per_subject, rng)
+        batches = epoch_batches(
+            params.sampler, self.truth.subject, self.truth.labels, self.size, params.per_subject, rng
+        )
         begun = self.begun
         begun.set_random(rng, self.fabric.device)
         for number in range(begun.batches, len(batches)):
@@ -192,29 +195,14 @@ class Trainer:
         faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng)
         part = len(chosen) // self.fabric.world_size
         mine = slice(self.fabric.global_rank * part, (self.fabric.global_rank + 1) * part)
-        inputs = {
-            name: x[mine].to(self.fabric.device).contiguous(memory_format=torch.channels_last)
-            for name, x in faces.items()
-        }
-        put = self.fabric.to_device
-        labels = {name: put(codes[chosen]) for name, codes in self.labels.items()}
-        seen = self.model(inputs)
+        seen = self.model(put_faces({name: x[mine] for name, x in faces.items()}, self.fabric.device))
         seen = together(seen) if self.fabric.world_size > 1 else seen
-        weight = put(self.weight[chosen])
-        losses: Losses = self.objective(
-            seen, put(self.target[chosen]), labels, weight, put(self.subject_weight[chosen]), self.share
-        )
-        self.fabric.backward(losses.total)
-        if self.fabric.world_size > 1:  # the network's gradients are averaged by DDP, these should be the same anyway
-            for parameter in self.objective.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = self.fabric.all_reduce(parameter.grad)  # type: ignore[assignment]
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self._sharpen(seen, labels, weight)
+        truth = self.truth.take(chosen, self.fabric.device)
+        losses = descend(self.fabric, self.objective, self.optimiser, seen, truth, self.share)
+        self._sharpen(seen, truth)
         return losses
 
-    def _sharpen(self, seen: Recognition, labels: dict[str, Tensor], weight: Tensor) -> None:
+    def _sharpen(self, seen: Recognition, truth: Truth) -> None:
         """The adversaries' own steps on a batch, of which the first has its gradient already."""
         if self.opponent is None:
             return
@@ -223,7 +211,9 @@ class Trainer:
         embedding = seen.embedding.detach()
         for _ in range(self.params.adversary.steps - 1):
             self.opponent.zero_grad()
-            torch.stack(list(self.objective.adversaries(embedding, labels, weight).values())).sum().backward()
+            torch.stack(
+                list(self.objective.adversaries(embedding, truth.labels, truth.weight).values())
+            ).sum().backward()
             self.opponent.step()
         self.opponent.zero_grad()
 
@@ -241,7 +231,7 @@ class Trainer:
 
     def _rates(self) -> tuple[dict[str, float], dict[str, float | None]]:
         with self.fabric.autocast():
-            embeddings, probabilities = embed(
+            embeddings, probabilities, _ = embed(
                 self.network, self.validation_store.all(), device=self.fabric.device, mirror=mirror
             )
         accuracy = {

@@ -103,7 +103,7 @@ def read_run(path: Path) -> None:
     contract, network = load_network(path.parent)
     assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
     try:
-        embeddings, _ = embed_faces(network, {name: torch.zeros(1, 3, 32, 32) for name in contract.modalities})
+        embeddings, *_ = embed_faces(network, {name: torch.zeros(1, 3, 32, 32) for name in contract.modalities})
     except UserError as reason:  # of faces that are whole: it names the contract, which is what is wrong
         raise UserError(f"{path.name}: {reason}") from reason
     assert embeddings.shape[0] == 1

@@ -14,6 +14,7 @@ from models.adversary import Adversaries
 from models.attention import ATTENTIONS
 from models.embedding import embed
 from models.focal import class_constants
+from models.fusion import FusionLayer, Gate, Projection
 from models.magface import MagFace
 from models.objective import Objective
 
@@ -259,6 +260,39 @@ def test_untrained_fusion_is_concatenation_and_the_mean_of_logits() -> None:
         torch.testing.assert_close(together.logits[name], mean)
 
 
+def test_gates_start_equal_and_sum_to_one() -> None:
+    torch.manual_seed(0)
+    gate, plain = Gate([8, 8, 8]), FusionLayer([8, 8, 8])
+    embeddings = 16 * torch.randn(5, 24)
+    torch.testing.assert_close(gate(embeddings), plain(embeddings))
+    nn.init.normal_(gate.judge[2].weight)
+    weights = gate.weights(embeddings)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(5))
+    assert weights.std(dim=0).min() > 0.001  # of the face, not of the modality alone
+    lengths = torch.stack([part.norm(dim=1) for part in gate(embeddings).split(8, dim=1)], dim=1)
+    torch.testing.assert_close((lengths / 16) ** 2, weights)
+
+
+def test_embed_gives_a_fusions_gates() -> None:
+    """The mean over both views of each face, whatever the batches."""
+    torch.manual_seed(0)
+    model = create_model("fusion", branches=[branch(modality) for modality in CHANNELS], kind="gate").eval()
+    nn.init.normal_(model.layer.judge[2].weight)
+    inputs = faces(5)
+    gates = embed(model, inputs, batch_size=2, mirror=lambda x, _: x.flip(-1)).gates
+    with torch.no_grad():
+        views = [model(inputs).gates, model({name: x.flip(-1) for name, x in inputs.items()}).gates]
+    np.testing.assert_allclose(gates, torch.stack(views).mean(dim=0), rtol=1e-4)
+    assert embed(model, {name: x[:0] for name, x in inputs.items()}).gates is None
+
+
+def test_a_projection_starts_inside_magfaces_range() -> None:
+    torch.manual_seed(0)
+    for dimension in (16, 64, 256):
+        norms = Projection([64, 64], dimension)(torch.randn(50, 128)).norm(dim=1)
+        assert 13 < norms.mean() < 19
+
+
 def test_fusion_needs_two_different_modalities() -> None:
     with pytest.raises(ValueError, match="different modalities"):
         create_model("fusion", branches=[branch("normal"), branch("normal")])
@@ -267,10 +301,11 @@ def test_fusion_needs_two_different_modalities() -> None:
 def test_embed_in_batches_is_embed_at_once() -> None:
     model = make("iresnet18")
     inputs = {"normal": faces(5)["normal"]}
-    several, shares = embed(model, inputs, batch_size=2)
-    once, _ = embed(model, inputs, batch_size=5)
+    several, shares, gates = embed(model, inputs, batch_size=2)
+    once, *_ = embed(model, inputs, batch_size=5)
     np.testing.assert_allclose(several, once, rtol=1e-4, atol=1e-4)
     assert several.dtype == np.float32
+    assert gates is None
     for name, n in ATTRIBUTES.items():
         assert shares[name].shape == (5, n)
         np.testing.assert_allclose(shares[name].sum(axis=1), 1, rtol=1e-5)
@@ -283,8 +318,8 @@ def test_embed_with_a_mirror_does_not_know_left_from_right() -> None:
     def mirror(x: Tensor, _: str) -> Tensor:
         return x.flip(-1)
 
-    straight, _ = embed(model, inputs, mirror=mirror)
-    flipped, _ = embed(model, {"normal": inputs["normal"].flip(-1)}, mirror=mirror)
+    straight, *_ = embed(model, inputs, mirror=mirror)
+    flipped, *_ = embed(model, {"normal": inputs["normal"].flip(-1)}, mirror=mirror)
     np.testing.assert_allclose(straight, flipped, rtol=1e-4, atol=1e-4)
     single = embed(model, inputs)[0]
     assert np.linalg.norm(straight, axis=1) == pytest.approx(np.linalg.norm(single, axis=1), rel=0.5)

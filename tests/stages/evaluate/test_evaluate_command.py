@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from models import create_model
 from pipeline.cli import main
-from pipeline.contract import Network, save_run
+from pipeline.contract import Network, load_run, save_run
 from pipeline.verification import pair_scores, rates
 from stages.evaluate.command import command
 from stages.evaluate.inputs import raw_pixels
@@ -81,6 +81,34 @@ def test_the_files_agree_with_the_metrics(fabricate):
     assert cmc["rate"][0] == pytest.approx(metrics["identification"]["overall"]["rank1"]["value"])
     assert cmc["across_rigs"][4] == pytest.approx(metrics["identification"]["across_rigs"]["rank5"]["value"])
     assert (cmc["rate"].iloc[-1], len(cmc)) == (1, 24)
+
+
+def test_a_gated_fusion_s_weights_stand_beside_its_embeddings(fabricate):
+    """And their shares are those that made the embedding's parts; a run without a gate has none."""
+    fabricate()
+    runs = {name: load_run(Path("runs", name, "train")) for name in ("normal", "frames")}
+    contracts = {name: contract for name, (contract, _) in runs.items()}
+    branches = [contract.network.model_dump() for contract in contracts.values()]
+    fusion = create_model("fusion", branches=branches, kind="gate")
+    fusion.load_branches({name: state for name, (_, state) in runs.items()})
+    torch.nn.init.normal_(fusion.layer.judge[2].weight)
+    first = contracts["normal"]
+    both = {key: getattr(first, key) | getattr(contracts["frames"], key) for key in ("channels", "normalisation")} | {
+        "run": "both",
+        "modalities": ["normal", "frames"],
+    }
+    network = Network(name="fusion", kwargs={"branches": branches, "kind": "gate"})
+    save_run("runs/both/train", first.model_copy(update={**both, "network": network}), fusion.state_dict())
+    evaluate("both")
+    with np.load("runs/both/evaluate/embeddings.npz") as saved:
+        gate, parts = saved["gate"], np.split(saved["embedding"], 2, axis=1)
+    assert gate.shape == (96, 2)
+    np.testing.assert_allclose(gate.sum(axis=1), 1, rtol=1e-5)
+    shares = np.stack([(part**2).sum(axis=1) for part in parts], axis=1)
+    assert np.corrcoef(shares[:, 0] / shares.sum(axis=1), gate[:, 0])[0, 1] > 0.9
+    evaluate("normal")
+    with np.load("runs/normal/evaluate/embeddings.npz") as saved:
+        assert "gate" not in saved
 
 
 def test_the_same_run_gives_the_same_bytes(fabricate):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import resource
 import shutil
@@ -16,17 +17,17 @@ import pytest
 import torch
 import yaml
 
-from models import create_model
+from models import Fusion, create_model, restore_model
 from models.embedding import embed
 from models.fusion import START_NORM
 from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
-from pipeline.params.recognition import FUSED_NORM
+from pipeline.params.recognition import FROZEN, FUSED_NORM
 from pipeline.samples import FaceStore, read_samples
 from pipeline.tables import write_parquet
-from stages.fuse import fit
+from stages.fuse import fit, judging, looking, tuning
 
 RUN = Path("runs/both/train")
 TINY = {"modalities": ["normal", "frames"], "epochs": 3, "views": 2, "batch": 16}
@@ -68,7 +69,7 @@ def test_a_run_is_whole_and_gives_the_stated_auc(ready: Path, capsys: pytest.Cap
     samples = read_samples(
         "validation", faces=faces, **tables, attributes=list(contract.attributes), vocabulary=contract.vocabulary
     )
-    embeddings, shares = embed(model, FaceStore(faces, contract.modalities, samples.row).all(), mirror=mirror)
+    embeddings, shares, _ = embed(model, FaceStore(faces, contract.modalities, samples.row).all(), mirror=mirror)
     stated = json.loads((RUN / "validation.json").read_text())
     assert verify(embeddings, samples)["auc"] == pytest.approx(stated["auc"], abs=1e-6)
     assert stated["auc"] == pytest.approx(max(stated["candidates"].values()), abs=1e-9)
@@ -98,9 +99,10 @@ def test_weights_that_are_not_the_contract_s_are_refused_before_memory_is_taken(
     assert not RUN.exists()
 
 
-def test_branches_are_as_they_were(ready: Path) -> None:
-    """Pins the thesis's seventh defect: the statistics of frozen branches drifted."""
+def test_fault_7_frozen_branches_keep_weights_and_statistics(ready: Path) -> None:
+    """The thesis's seventh defect: the statistics of frozen branches drifted, whatever joined them."""
     main(["fuse", "both"])
+    assert json.loads((RUN / "validation.json").read_text())["kind"] in FROZEN
     _, fused = load_run(RUN)
     for modality in ("normal", "frames"):
         _, own = load_run(Path("runs", modality, "train"))
@@ -108,8 +110,82 @@ def test_branches_are_as_they_were(ready: Path) -> None:
             assert torch.equal(fused[f"branches.{modality}.{name}"], value), name
 
 
+@pytest.mark.parametrize("kind", [*FROZEN, "finetune"])
+def test_one_variant_can_be_forced(ready: Path, kind: str) -> None:
+    """It alone is tried and taken; the saved network is of that kind and gives the stated AUC."""
+    prepare(candidates=[kind], dimension=24)
+    main(["fuse", "both"])
+    stated = json.loads((RUN / "validation.json").read_text())
+    assert stated["kind"] == kind
+    assert list(stated["candidates"]) == [kind]
+    contract, state = load_run(RUN)
+    model = restore_model(contract.network.name, state, **contract.network.kwargs).eval()
+    assert isinstance(model, Fusion)
+    assert (model.dimension == 24) == (kind == "projection")
+    faces = Faces()
+    seen = model(FaceStore(faces, contract.modalities, np.arange(6)).all())
+    assert seen.embedding.shape == (6, model.dimension)
+    assert stated["auc"] == pytest.approx(stated["candidates"][kind], abs=1e-9)
+    if kind == "gate":
+        assert seen.gates is not None
+        torch.testing.assert_close(seen.gates.sum(dim=1), torch.ones(6))
+        assert sum(each["mean"] for each in stated["gates"].values()) == pytest.approx(1)
+        assert stated["counts"]["sessions"] == sum(each["trusted_most"] for each in stated["gates"].values())
+        assert state["layer.judge.2.weight"].any()
+
+
+TUNED = {"candidates": ["concatenation", "finetune"], "finetune": {"epochs": 5, "batch": 16, "lr": 0.01}}
+
+
+def test_fine_tuning_moves_the_branches_but_not_their_statistics(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rising = itertools.count(0.5, 0.01)
+    monkeypatch.setattr(judging.Judge, "rate", lambda *_: next(rising))
+    prepare(**TUNED)
+    main(["fuse", "both"])
+    stated, history = json.loads((RUN / "validation.json").read_text()), pd.read_csv(RUN / "history.csv")
+    assert (stated["kind"], stated["epoch"], history["epoch"].tolist()) == ("finetune", 8, [*range(1, 9)])
+    _, fused = load_run(RUN)
+    for modality in ("normal", "frames"):
+        _, own = load_run(Path("runs", modality, "train"))
+        moved = {name for name, value in own.items() if not torch.equal(fused[f"branches.{modality}.{name}"], value)}
+        assert {"embedding.project.weight", "embedding.scale.weight"} <= moved
+        assert not [name for name in moved if "running" in name or "tracked" in name]
+    assert not torch.equal(fused["heads.gender.weight"], torch.zeros_like(fused["heads.gender.weight"]))
+
+
+def test_fine_tuning_that_gains_nothing_stops_early_and_leaves_no_trace(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = itertools.count(0.9, -0.01)
+    monkeypatch.setattr(judging.Judge, "rate", lambda *_: next(falling))
+    prepare(candidates=["concatenation"])
+    main(["fuse", "both", "--output", "frozen"])
+    prepare(**TUNED)
+    main(["fuse", "both", "--output", "tried"])
+    frozen, tried = (json.loads(Path(name, "validation.json").read_text()) for name in ("frozen", "tried"))
+    assert (tried["kind"], list(tried["candidates"])) == ("concatenation", ["concatenation", "finetune"])
+    assert tried | {"candidates": 0} == frozen | {"candidates": 0}
+    assert pd.read_csv("tried/history.csv")["epoch"].tolist() == [1, 2, 3, 4, 5]  # three frozen, two in vain
+    assert Path("frozen/weights.safetensors").read_bytes() == Path("tried/weights.safetensors").read_bytes()
+
+
+def test_centres_are_the_subjects_mean_directions() -> None:
+    embeddings = torch.tensor([[3.0, 0], [0, 4], [0, 1], [2, 2]])
+    found = tuning.centres(embeddings, torch.tensor([0, 0, 1, 2]))
+    half = 0.5**0.5
+    torch.testing.assert_close(found, torch.tensor([[half, half], [0, 1], [half, half]]))
+
+
+def test_an_unknown_variant_is_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(candidates=["gates"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["fuse", "both"])
+    assert stopped.value.code == 2
+    assert "candidates" in capsys.readouterr().err
+
+
 def test_nothing_gained_is_plain_concatenation(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "verify", lambda *_: {"auc": 0.9, "eer": 0.2})
+    monkeypatch.setattr(judging, "verify", lambda *_: {"auc": 0.9, "eer": 0.2})
     main(["fuse", "both"])
     stated = json.loads((RUN / "validation.json").read_text())
     assert (stated["gains"], stated["strength"], stated["epoch"]) == ({"normal": 1.0, "frames": 1.0}, 0.0, 0)
@@ -126,10 +202,14 @@ class Killed(BaseException):
     """What a kill would be, without taking the tests along."""
 
 
-def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("finetune", [False, True])
+def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch, finetune: bool) -> None:
     """Killed after each state it saves, views and epochs: the same bytes, no view and no epoch twice."""
-    see, epoch, write, done = fit.Fuser._see, fit.Fuser._epoch, fit.Checkpoint.write, []
-    monkeypatch.setattr(fit.Fuser, "_see", lambda self, *a: done.append("view") or see(self, *a))
+    prepare(**(TUNED if finetune else {}))
+    see, epoch, write, done = looking.Looker._see, fit.Fuser._epoch, fit.Checkpoint.write, []
+    tune = tuning.Tuner._epoch
+    monkeypatch.setattr(tuning.Tuner, "_epoch", lambda self, *a: done.append("tuned") or tune(self, *a))
+    monkeypatch.setattr(looking.Looker, "_see", lambda self, *a: done.append("view") or see(self, *a))
     monkeypatch.setattr(fit.Fuser, "_epoch", lambda self, *a: done.append("epoch") or epoch(self, *a))
     main(["fuse", "both"])
     whole, undisturbed = {p.name: p.read_bytes() for p in RUN.iterdir()}, list(done)
@@ -145,7 +225,9 @@ def test_a_killed_fusion_goes_on(ready: Path, monkeypatch: pytest.MonkeyPatch) -
     while not RUN.exists():
         with contextlib.suppress(Killed):
             main(["fuse", "both"])
-    assert done == undisturbed == ["view"] * 4 + ["epoch"] * 3
+    assert done == undisturbed
+    assert done[:7] == ["view"] * 4 + ["epoch"] * 3
+    assert ("tuned" in done) == finetune
     assert {p.name: p.read_bytes() for p in RUN.iterdir()} == whole
 
 

@@ -191,6 +191,32 @@ def test_a_rate_that_one_comparison_lacks_leaves_its_cell_empty(whole):
     assert [row.count("<td") for row in table.split("<tr>")[1:]] == [6, 6, 6]
 
 
+def test_a_gated_fusion_shows_whom_it_trusts(whole):
+    """Means and counts by hand; the face with the highest weight of a modality stands first."""
+    page, _, _ = report()
+    assert 'id="trust"' not in page
+    path = Path("runs/normal-albedo/evaluate/embeddings.npz")
+    with np.load(path) as saved:
+        content = dict(saved)
+    count = len(content["session"])
+    gate = np.tile([0.25, 0.75], (count, 1)).astype(np.float32)
+    gate[5] = 0.875, 0.125
+    np.savez(path, **content, gate=gate)
+    page, _, _ = report()
+    trust = page[page.index('id="trust"') : page.index('id="samples"')]
+    shown = [re.findall(r'<td data-value="([^"]*)"', row) for row in trust.split("<tr>")]
+    mean = (0.25 * (count - 1) + 0.875) / count
+    assert ["normal-albedo: normal", f"{mean:.3f}", "0.250", "0.250", "0.250", "0.250", "0.875", "1"] in shown
+    assert [row[0] for row in shown if row[-1:] == [str(count - 1)]] == ["normal-albedo: albedo"]
+    faces = [row for row in shown if len(row) == 4]
+    assert faces[0] == [content["session"][5], "normal", "0.875", "0.125"]
+    assert [row[1] for row in faces] == ["normal"] * 5 + ["albedo"] * 5
+    np.savez(path, **content, gate=gate[:, :1])
+    with pytest.raises(SystemExit) as end:
+        main(["report"])
+    assert end.value.code == 2
+
+
 def test_the_same_runs_give_the_same_page(whole):
     assert report() == report()
 

@@ -82,7 +82,7 @@ def test_weights_hold_no_class_head_and_give_the_stated_auc(ready: Path) -> None
     faces = Faces()
     tables = {"sessions": "data/sessions.parquet", "splits": "data/splits.parquet"}
     samples = read_samples("validation", faces=faces, **tables, attributes=list(ATTRIBUTES), vocabulary="binary")
-    embeddings, _ = embed(model, FaceStore(faces, ["normal"], samples.row).all(), mirror=mirror)
+    embeddings, *_ = embed(model, FaceStore(faces, ["normal"], samples.row).all(), mirror=mirror)
     stated = yaml.safe_load((RUN / "validation.json").read_text())
     assert verify(embeddings, samples)["auc"] == pytest.approx(stated["auc"], abs=1e-6)
     assert stated["counts"] == {"subjects": 6, "sessions": 24}

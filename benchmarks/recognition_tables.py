@@ -21,6 +21,7 @@ from pipeline.tables import write_atomic
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SINGLE = ("normal", "albedo", "depth", "frame", "frames")
 FUSED = ("albedo-depth", "normal-depth", "normal-albedo", "all", "early")
+CANDIDATES = ("concatenation", "projection", "gate", "finetune")
 ABLATIONS = (
     "no-adversary", "no-decomposition", "plain", "arcface", "cosface", "triplet", "cross-entropy", "uncertainty",
     "unturned", "relu", "resnet18", "attention-channel", "attention-spatial", "attention-cbam", "class-weights",
@@ -129,11 +130,21 @@ def thesis(found: Results) -> str:
 
 def ablations(found: Results) -> str:
     """Each change of the network that sees normals, less that network."""
-    head = ["run", "AUC", "less `normal`", "told apart", "rank-1", "less `normal`", "told apart", "seeds"]
-    rows = [["`normal`", found.cell("normal", "verification.auc"), "", "", found.cell("normal", RANK1), "", "",
-             found.done("normal")]]  # fmt: skip
-    for run in ABLATIONS:
-        gap = f"{run} - normal"
+    return changes(found, "normal", ABLATIONS)
+
+
+def fusions(found: Results) -> str:
+    """Each way to fuse the three maps, less the one that validation chose among them."""
+    return changes(found, "all", CANDIDATES)
+
+
+def changes(found: Results, base: str, runs: Sequence[str]) -> str:
+    """Runs beside the one that they are compared with."""
+    head = ["run", "AUC", f"less `{base}`", "told apart", "rank-1", f"less `{base}`", "told apart", "seeds"]
+    own = [found.cell(base, metric) for metric in ("verification.auc", RANK1)]
+    rows = [[f"`{base}`", own[0], "", "", own[1], "", "", found.done(base) if any(own) else ""]]
+    for run in runs:
+        gap = f"{run} - {base}"
         cells = [found.cell(run, "verification.auc"), found.cell(gap, "verification.auc", signed=True),
                  found.told_apart(gap, "verification.auc"), found.cell(run, RANK1),
                  found.cell(gap, "identification.rank1", signed=True),
@@ -195,8 +206,8 @@ def real_faces(found: Results) -> str:
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
-    "modalities": modalities, "paying": paying, "thesis": thesis, "ablations": ablations, "invariance": invariance,
-    "changed": changed, "attributes": attributes, "real-faces": real_faces,
+    "modalities": modalities, "paying": paying, "fusions": fusions, "thesis": thesis, "ablations": ablations,
+    "invariance": invariance, "changed": changed, "attributes": attributes, "real-faces": real_faces,
 }  # fmt: skip
 
 

@@ -150,7 +150,7 @@ class IResNet(nn.Module):
 
 
 def he_initialise(module: nn.Module) -> None:
-    """He's normal weights for all convolutions, in place."""
+    """He's normal weights for all convolutions, in place; not for shapes alone, where it costs a second of imports."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -95,24 +95,30 @@ def count_all_pairs(
     if bad:
         raise PsfaceError(f"{bad} of {len(rows)} embeddings are not finite: the network has diverged; lower its lr")
     compare = _Euclidean(rows) if euclidean else _Cosine(rows)
-    genuine = _genuine(compare, codes)
-    levels, counts = np.unique(-genuine, return_counts=True)
-    starts = np.arange(0, len(rows), ROWS)
+    levels, counts = np.unique(-_genuine(compare, codes), return_counts=True)
+    impostor = _impostors(compare, codes, -levels, progress)
+    if not np.any(impostor):
+        raise PsfaceError(f"no impostor pair among {len(rows)} sessions: they are all of one subject")
+    return AllPairs(-levels, counts.astype(np.int64), impostor)
+
+
+def _impostors(
+    compare: _Cosine, codes: NDArray[np.intp], levels: Scores, progress: Callable[[float], object]
+) -> NDArray[np.int64]:
+    """(2K + 1,) impostor pairs above, at and between the levels (K,), counted by all processors."""
+    starts = np.arange(0, len(codes), ROWS)
     jobs = min(os.cpu_count() or 1, len(starts))
     finished = iter(range(1, len(starts) + 1))
 
     def run(job: int) -> _Counter:
-        counter = _Counter(-levels, compare.lowest, compare.highest)
+        counter = _Counter(levels, compare.lowest, compare.highest)
         for start in starts[job::jobs]:
             _count_rows(compare, codes, int(start), counter)
             progress(next(finished) / len(starts))
         return counter
 
     with threadpool_limits(1), ThreadPoolExecutor(jobs) as pool:
-        impostor = sum(counter.total() for counter in pool.map(run, range(jobs)))
-    if not np.any(impostor):
-        raise PsfaceError(f"no impostor pair among {len(rows)} sessions: they are all of one subject")
-    return AllPairs(-levels, counts.astype(np.int64), np.asarray(impostor))
+        return np.asarray(sum(counter.total() for counter in pool.map(run, range(jobs))))
 
 
 def _count_rows(compare: _Cosine, codes: NDArray[np.intp], start: int, counter: _Counter) -> None:

@@ -69,13 +69,7 @@ def read_evaluation_set(
         Where there are no test sessions, a test subject is also in another split, or the faces are not what the run was
         trained on.
     """
-    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS, key="session")
-    tested = table["split"] == "test"
-    if not tested.any():
-        raise UserError(f"{splits}: no session is in the test split: raise `balance.test`")
-    shared = sorted(set(table["subject"][tested]) & set(table["subject"][~tested]))
-    if shared:
-        raise UserError(f"{splits}: test subject {shared[0]} is in another split too: run `psface balance` again")
+    tested = _count_tested(splits)
     packed = Faces(faces)
     for modality in contract.modalities:
         _check_shape(contract, modality, packed.array(modality).shape, packed.folder)
@@ -102,8 +96,20 @@ def read_evaluation_set(
             **_photometric(quality, samples.session),
         },
         inputs=dict(FaceStore(packed, contract.modalities, samples.row).all()),
-        without_face=int(tested.sum()) - len(samples),
+        without_face=tested - len(samples),
     )
+
+
+def _count_tested(splits: Path) -> int:
+    """Sessions in the test split, of which there are some, and none of a subject of another split."""
+    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS, key="session")
+    tested = table["split"] == "test"
+    if not tested.any():
+        raise UserError(f"{splits}: no session is in the test split: raise `balance.test`")
+    shared = sorted(set(table["subject"][tested]) & set(table["subject"][~tested]))
+    if shared:
+        raise UserError(f"{splits}: test subject {shared[0]} is in another split too: run `psface balance` again")
+    return int(tested.sum())
 
 
 def read_probed_set(contract: Contract, *, faces: Path, sessions: Path, splits: Path, seed: int) -> ProbedSet | None:

@@ -63,9 +63,7 @@ def probe_attributes(
     if set(np.unique(train[1])) & set(np.unique(test[1])):
         raise ValueError("expected probes to be fitted on other subjects than those they are tried on")
     result: dict[str, dict[str, Any]] = {}
-    rows, seen = _unit(train[0]), _unit(test[0])
-    mean, spread = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
-    rows, seen = (rows - mean) / spread, (seen - mean) / spread
+    rows, seen = _standardised(train[0], test[0])
     for name in test[2]:
         known = train[2][name] != MISSING
         reason = _too_few(train[2][name][known], train[1][known], "training") or _too_few(
@@ -96,6 +94,13 @@ def _one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both at unit length, then less the mean and over the spread of `train`."""
+    rows, seen = _unit(train), _unit(test)
+    mean, spread = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
+    return (rows - mean) / spread, (seen - mean) / spread
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

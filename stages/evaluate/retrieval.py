@@ -19,6 +19,7 @@ from pipeline.identification import nearest
 from pipeline.tables import write_atomic
 
 NEAREST = 5
+WIDTH, TITLE, LINE, CAPTION = 8.4, 0.35, 1.66, 0.34  # inches: the page, its title, an example, the words above a face
 HIT, MISS = "#2b8a4f", "#c2571a"
 
 
@@ -95,18 +96,32 @@ def draw_retrieval(
     subjects: np.ndarray,
 ) -> Path:
     """A row an example: the probe, then its nearest with their scores, framed by whether the subject is right."""
-    figure = Figure(figsize=(8.4, 0.5 + 1.62 * max(1, len(examples))), layout="constrained")
-    grid = figure.subplots(max(1, len(examples)), NEAREST + 1, squeeze=False)
+    figure = retrieval_figure(run, examples, pictures, sessions, subjects)
+    return write_atomic(path, lambda p: figure.savefig(p, dpi=90, metadata={"Software": None}))
+
+
+def retrieval_figure(
+    run: str, examples: list[Example], pictures: dict[int, np.ndarray], sessions: np.ndarray, subjects: np.ndarray
+) -> Figure:
+    """The page of `draw_retrieval`."""
+    lines = max(1, len(examples))
+    height = TITLE + lines * LINE
+    # by hand: a layout that measures all texts takes longer than the rest of the page
+    layout = {"left": 0.01, "right": 0.99, "bottom": 0.05 / height, "top": 1 - (TITLE + CAPTION) / height}
+    figure = Figure(figsize=(WIDTH, height))
+    grid = figure.subplots(
+        lines, NEAREST + 1, squeeze=False, gridspec_kw={**layout, "wspace": 0.04, "hspace": CAPTION / (LINE - CAPTION)}
+    )
     for axes in grid.flat:
         axes.set_axis_off()
     for line, example in zip(grid, examples, strict=False):
         line[0].imshow(pictures[example.probe])
-        line[0].set_title(f"{example.kind}\n{sessions[example.probe]}", fontsize=6)
+        line[0].set_title(f"{example.kind}\n{sessions[example.probe]}", fontsize=6, y=1)
         for axes, row, score in zip(line[1:], example.found, example.scores, strict=False):
             right = subjects[row] == subjects[example.probe]
             axes.imshow(pictures[row])
-            axes.set_title(f"{score:.2f}\n{sessions[row]}", fontsize=6, color=HIT if right else MISS)
+            axes.set_title(f"{score:.2f}\n{sessions[row]}", fontsize=6, y=1, color=HIT if right else MISS)
             size = pictures[row].shape[0] - 1
             axes.add_patch(Rectangle((0, 0), size, size, fill=False, edgecolor=HIT if right else MISS, linewidth=3))
-    figure.suptitle(f"{run}: probes and their nearest test sessions", fontsize=10)
-    return write_atomic(path, lambda p: figure.savefig(p, dpi=90, metadata={"Software": None}))
+    figure.suptitle(f"{run}: probes and their nearest test sessions", fontsize=10, y=1 - 0.1 / height)
+    return figure

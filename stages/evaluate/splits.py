@@ -70,18 +70,24 @@ def split_scores(
             if mask.sum() < FEWEST:
                 part[condition] = {"absent": f"{mask.sum()} genuine pairs; {FEWEST} are needed"}
                 continue
-            counts = {"genuine": int(mask.sum()), "subjects": len(np.unique(at.scores.genuine_subject[mask]))}
-            part[condition] = {"counts": counts | {"impostor": int(impostor[condition].sum())}}
-            part[condition] |= {"auc": aucs[f"{name}/{condition}"], "tmr": at.tmr(mask).rate()}
-            part[condition]["rank1"] = interval(*ranked.share(probes[condition]))
-            if impostor[condition].any():
-                part[condition]["fmr"] = at.fmr(impostor[condition]).rate()
+            rank1 = interval(*ranked.share(probes[condition]))
+            part[condition] = _group(at, mask, impostor[condition], aucs[f"{name}/{condition}"], rank1)
         if all("absent" not in part[condition] for condition in ("same", "changed")):
             part["gap"] = _gap(
                 at, ranked, (masks[name, "changed"], probes["changed"]), (masks[name, "same"], probes["same"])
             )
         result[name] = part
     return result
+
+
+def _group(
+    at: Operating, genuine: np.ndarray, impostor: np.ndarray, auc: dict[str, Any], rank1: dict[str, Any]
+) -> dict[str, Any]:
+    """Counts and rates of a group, by masks over the genuine and the impostor pairs."""
+    subjects = len(np.unique(at.scores.genuine_subject[genuine]))
+    counts = {"genuine": int(genuine.sum()), "subjects": subjects, "impostor": int(impostor.sum())}
+    rates: dict[str, Any] = {"counts": counts, "auc": auc, "tmr": at.tmr(genuine).rate(), "rank1": rank1}
+    return rates | ({"fmr": at.fmr(impostor).rate()} if impostor.any() else {})
 
 
 class _Ranked:

@@ -18,7 +18,6 @@ from pipeline.faces import PREPROCESSING
 from pipeline.fitting import subject_weights
 from pipeline.params import Train
 from pipeline.samples import FaceStore, Samples
-from stages.train.triplet import TripletLoss
 
 MARGINS = {"magface": MagFace, "arcface": ArcFace, "cosface": CosFace}
 
@@ -27,6 +26,8 @@ def make_identity(params: Train, subjects: int) -> IdentityLoss:
     """The loss of the identity."""
     settings = params.identity.model_dump(exclude={"loss"})
     if params.identity.loss == "triplet":
+        from stages.train.triplet import TripletLoss  # its library imports scipy's statistics: half a second of CPU
+
         return TripletLoss(**settings)
     return MARGINS[params.identity.loss](params.dimension, subjects, **settings)
 

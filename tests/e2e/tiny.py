@@ -16,6 +16,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "evaluate": {"resamples": 100},
     "report": {"resamples": 100},
 }
+TRAINING: dict[str, Any] = {"width": 8, "dimension": 128}  # of each network; at 32 and 512 most of the time goes here
 
 
 def make_clone(repository: Path, root: Path, *, epochs: int) -> None:
@@ -30,5 +31,9 @@ def make_clone(repository: Path, root: Path, *, epochs: int) -> None:
         values[name].update(changes)
     for section in (*values["train"].values(), *values["fuse"].values()):
         section["epochs"] = epochs
+    for section in values["train"].values():
+        section.update(TRAINING)
+    for section in values["fuse"].values():
+        section["views"] = 2
     (root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import Recogniser, create_model, model_names, register
+from models import Recogniser, create_model, model_names, register, restore_model
 from models.adversary import Adversaries
 from models.attention import ATTENTIONS
 from models.embedding import embed
@@ -346,6 +346,17 @@ def test_registry_knows_its_names() -> None:
         create_model("iresnet81")
     with pytest.raises(ValueError, match="registered already"):
         register("fusion")(nn.Identity)
+
+
+def test_a_network_made_for_its_weights_draws_none_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: drawn for shapes alone, they cost `psface evaluate` the import of torch's compiler, over a second."""
+    spec = branch("normal")
+    trained = make("iresnet18").eval()
+    monkeypatch.setattr(nn.init, "kaiming_normal_", lambda *_, **__: pytest.fail("weights were drawn"))
+    restored = restore_model("iresnet18", trained.state_dict(), **spec["kwargs"]).eval()
+    assert all(not weight.is_meta for weight in restored.state_dict().values())
+    with torch.no_grad():
+        assert torch.equal(restored(faces()).embedding, trained(faces()).embedding)
 
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:

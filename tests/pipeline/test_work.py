@@ -1,4 +1,4 @@
-"""Locks, scratch that survives, whole moves; tables; sessions over processes."""
+"""Locks, scratch that survives, whole moves."""
 
 from __future__ import annotations
 
@@ -7,24 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
-import psutil
 import pytest
 import yaml
 
 from pipeline import cli
-from pipeline.errors import PsfaceError, Rejected, UserError
-from pipeline.parallel import map_sessions
-from pipeline.sessions import Session, read_sessions, write_sessions
-from pipeline.tables import read_parquet, write_json, write_parquet
+from pipeline.errors import UserError
+from pipeline.sessions import write_sessions
 from pipeline.work import StageWork, hold, key_of, source
+from tests.pipeline.made import session
 
 
 def interrupt(key: str) -> None:
@@ -306,77 +299,6 @@ def test_the_code_is_found_without_importing_it(workspace: Path, monkeypatch: py
     assert [f.name for f in source("never_run")] == ["__init__.py", "deep.py", "part.py"]
 
 
-def test_a_failed_write_leaves_the_old_file(workspace: Path) -> None:
-    write_json("x.json", {"a": 1})
-    with pytest.raises(ValueError, match="Out of range float"):
-        write_json("x.json", {"a": float("nan")})
-    assert Path("x.json").read_text() == '{\n  "a": 1\n}\n'
-    assert [p.name for p in workspace.iterdir()] == ["x.json"]
-
-
-def test_tables_have_the_same_bytes_twice_and_say_who_makes_them(workspace: Path) -> None:
-    table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
-    assert write_parquet("1.parquet", table).read_bytes() == write_parquet("2.parquet", table).read_bytes()
-    with pytest.raises(UserError, match="run `psface ingest`"):
-        read_parquet("none.parquet", made_by="ingest")
-    Path("bad.parquet").write_bytes(b"PAR1 not at all")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_parquet("bad.parquet", made_by="ingest")
-
-
-def session(name: str, **labels: int) -> Session:
-    lights = np.array([[0.5, 0, 0.866], [-0.5, 0, 0.866], [0, 0.5, 0.866]])
-    subject, visit = name.split("/")
-    return Session(name, subject, visit, "near", ("a.bmp", "b.bmp", "c.bmp"), lights, np.ones(3), **labels)
-
-
-def test_sessions_come_back_as_written_and_sorted(workspace: Path) -> None:
-    write_sessions("s.parquet", [session("2/b", gender=1), session("1/a")])
-    back = read_sessions("s.parquet")
-    assert [s.id for s in back] == ["1/a", "2/b"]
-    assert back[1].gender == 1
-    assert back[0].gender == -1
-    assert back[0].ambient is None
-    assert back[0].frames == ("a.bmp", "b.bmp", "c.bmp")
-    np.testing.assert_array_equal(back[0].lights, session("1/a").lights)
-    write_sessions("none.parquet", [])
-    assert read_sessions("none.parquet") == []
-
-
-def work_on(number: int, bad: int) -> int:
-    if number == bad:
-        raise Rejected(f"{number} is bad")
-    return number**2
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_sessions_over_processes_keep_their_order_and_reject_one_by_one(jobs: int) -> None:
-    results = map_sessions(partial(work_on, bad=3), range(6), jobs=jobs, label="squares")
-    assert [r if isinstance(r, int) else str(r) for r in results] == [0, 1, 4, "3 is bad", 16, 25]
-
-
-def test_another_error_ends_the_work() -> None:
-    with pytest.raises(PsfaceError, match="disk"):
-        map_sessions(fail, [1, 2], jobs=1, label="x")
-
-
-def fail(_: int) -> int:
-    raise PsfaceError("disk")
-
-
-def exists(name: str) -> bool:
-    return Path(name).exists()
-
-
-def test_workers_work_where_their_caller_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regression: joblib keeps its workers, and they kept the folder of the first call."""
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / f"only in {name}").touch()
-        monkeypatch.chdir(tmp_path / name)
-        assert map_sessions(exists, [f"only in {name}"] * 4, jobs=2, label="x") == [True] * 4
-
-
 def test_a_failed_publication_leaves_the_old_result(workspace: Path) -> None:
     Path("out").mkdir()
     Path("out/old").write_text("old")
@@ -395,47 +317,3 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_points_to_is_left_alone(work
         work.publish(work.dir / "made", "out")
     assert not Path("out").is_symlink()
     assert Path("elsewhere/mine").read_text() == "mine"
-
-
-def test_another_table_than_that_of_sessions_is_the_users_mistake(workspace: Path) -> None:
-    """It was a KeyError."""
-    write_parquet("x.parquet", pd.DataFrame({"a": [1]}))
-    with pytest.raises(UserError, match="not the table that `psface ingest` writes: it has no column id"):
-        read_sessions("x.parquet")
-
-
-def test_a_killed_worker_is_a_failure_in_one_line() -> None:
-    """It was joblib's TerminatedWorkerError."""
-    with pytest.raises(PsfaceError, match="a worker process was killed"):
-        map_sessions(end_this_process, [1, 2], jobs=2, label="test")
-
-
-def test_workers_end_with_their_killed_caller(workspace: Path) -> None:
-    """Regression: busy or idle, they waited for more work for five minutes, and kept the caller's output open."""
-    script = """
-import os, time
-from pathlib import Path
-from pipeline.parallel import map_sessions
-def work(number):
-    Path(str(os.getpid())).touch()
-    time.sleep(1000)
-map_sessions(work, [1, 2], jobs=3, label="test")
-"""
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
-        until(lambda: len(list(workspace.iterdir())) == 2)
-        children = psutil.Process(caller.pid).children()
-        assert len(children) > 3  # one of the workers is idle
-        caller.kill()
-    until(lambda: not any(child.is_running() for child in children))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait half a minute at most."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def end_this_process(_: int) -> None:
-    os.kill(os.getpid(), 9)

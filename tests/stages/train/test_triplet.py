@@ -9,6 +9,7 @@ from pytorch_metric_learning.distances import LpDistance
 from pytorch_metric_learning.losses import TripletMarginLoss
 from torch import Tensor
 
+from stages.train import build
 from stages.train.triplet import TripletLoss
 
 MINERS = ("all", "semihard", "hard", "batch_hard")
@@ -63,3 +64,8 @@ def test_a_batch_without_triplets_gives_zero_with_a_graph() -> None:
     assert (float(value.detach()), float(x.grad.abs().sum())) == (0, 0)
     assert value.dtype == norm.dtype == torch.float32
     assert not bool(TripletLoss(0.2, "all").clamped(norm).any())
+
+
+def test_a_run_without_triplets_does_not_import_their_library() -> None:
+    """It imports all of scipy's statistics, half a second of every `psface train`."""
+    assert "TripletLoss" not in vars(build)

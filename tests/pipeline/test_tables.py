@@ -1,0 +1,52 @@
+"""Tables and JSON: written whole or not at all, the same bytes twice, read back as written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.sessions import read_sessions, write_sessions
+from pipeline.tables import read_parquet, write_json, write_parquet
+from tests.pipeline.made import session
+
+
+def test_a_failed_write_leaves_the_old_file(workspace: Path) -> None:
+    write_json("x.json", {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json("x.json", {"a": float("nan")})
+    assert Path("x.json").read_text() == '{\n  "a": 1\n}\n'
+    assert [p.name for p in workspace.iterdir()] == ["x.json"]
+
+
+def test_tables_have_the_same_bytes_twice_and_say_who_makes_them(workspace: Path) -> None:
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    assert write_parquet("1.parquet", table).read_bytes() == write_parquet("2.parquet", table).read_bytes()
+    with pytest.raises(UserError, match="run `psface ingest`"):
+        read_parquet("none.parquet", made_by="ingest")
+    Path("bad.parquet").write_bytes(b"PAR1 not at all")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_parquet("bad.parquet", made_by="ingest")
+
+
+def test_sessions_come_back_as_written_and_sorted(workspace: Path) -> None:
+    write_sessions("s.parquet", [session("2/b", gender=1), session("1/a")])
+    back = read_sessions("s.parquet")
+    assert [s.id for s in back] == ["1/a", "2/b"]
+    assert back[1].gender == 1
+    assert back[0].gender == -1
+    assert back[0].ambient is None
+    assert back[0].frames == ("a.bmp", "b.bmp", "c.bmp")
+    np.testing.assert_array_equal(back[0].lights, session("1/a").lights)
+    write_sessions("none.parquet", [])
+    assert read_sessions("none.parquet") == []
+
+
+def test_another_table_than_that_of_sessions_is_the_users_mistake(workspace: Path) -> None:
+    """It was a KeyError."""
+    write_parquet("x.parquet", pd.DataFrame({"a": [1]}))
+    with pytest.raises(UserError, match="not the table that `psface ingest` writes: it has no column id"):
+        read_sessions("x.parquet")

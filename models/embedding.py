@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.recogniser import Recognition
+from models.step import put_faces
 
 Mirror = Callable[[Tensor, str], Tensor]
 
@@ -53,7 +54,7 @@ def embed(
         ``mirror(batch, modality)`` gives the mirrored faces. The unit embeddings of both views are then added, and the
         sum's direction is given the mean of their norms; probabilities and gates are averaged.
     """
-    model.eval()
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 2 to 3 times as fast on a CPU
     counts = {len(faces) for faces in inputs.values()}
     if len(counts) != 1:
         raise ValueError(f"expected equally many faces of each modality, got {sorted(counts)}")
@@ -61,7 +62,7 @@ def embed(
     probabilities: dict[str, list[Tensor]] = {}
     gates: list[Tensor] = []
     for start in range(0, counts.pop(), batch_size):
-        batch = {name: faces[start : start + batch_size].to(device) for name, faces in inputs.items()}
+        batch = put_faces({name: faces[start : start + batch_size] for name, faces in inputs.items()}, device)
         views = [batch] if mirror is None else [batch, {name: mirror(x, name) for name, x in batch.items()}]
         seen: list[Recognition] = [model(view) for view in views]
         embeddings.append(merge_views([each.embedding.float() for each in seen]).cpu())

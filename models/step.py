@@ -44,7 +44,7 @@ class Truth:
         return Truth(subject, labels, weight, subject_weight)
 
 
-def put_faces(faces: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def put_faces(faces: Mapping[str, Tensor], device: str | torch.device) -> dict[str, Tensor]:
     """Faces (B, C, H, W) by modality on a device, in the order of memory that convolutions are fastest in."""
     return {name: x.to(device).contiguous(memory_format=torch.channels_last) for name, x in faces.items()}
 

@@ -96,7 +96,7 @@ class Fuser:
         network = create_model("fusion", **self.contract.network.kwargs)
         assert isinstance(network, Fusion)
         network.load_branches(branches)
-        self.network = network.to(device)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         assert isinstance(self.network.layer, FusionLayer)
         self.layer = self.network.layer
         subjects, target = np.unique(train.subject, return_inverse=True)

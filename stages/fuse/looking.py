@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models import Fusion
+from models.step import put_faces
 from pipeline.augment import augment
 from pipeline.faces import mirror
 from pipeline.fitting import Checkpoint
@@ -77,6 +78,6 @@ class Looker:
             elif view == "mirrored":
                 faces = {name: mirror(x, name) for name, x in faces.items()}
             with self.fabric.autocast():
-                parts.append(self.network.look({name: self.fabric.to_device(x) for name, x in faces.items()}))
+                parts.append(self.network.look(put_faces(faces, self.fabric.device)))
         features = {n: torch.cat([part[1][n].float() for part in parts]) for n in self.network.names}
         return Seen(torch.cat([part[0] for part in parts]), features)

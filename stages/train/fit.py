@@ -29,6 +29,7 @@ from pipeline.fitting import (
     balanced_accuracy,
     check_samples,
     goes_on,
+    keep_freed_memory,
     learning_rate,
     make_fabric,
     norm_summary,
@@ -107,6 +108,7 @@ class Trainer:
         fabric: Fabric,
     ) -> None:
         check_samples(train, validation)
+        keep_freed_memory()
         self.run, self.params, self.train, self.validation = run, params, train, validation
         self.store, self.validation_store = stores
         self.checkpoint = Checkpoint(scratch / "last.pt")
@@ -140,8 +142,8 @@ class Trainer:
         self.share = 0.0  # of the adversaries' coefficients
         against = self.objective.adversaries
         self.constants = {
-            f"constant_{name}": constant_loss(loss.alpha.tolist(), self.truth.labels[name], self.truth.weight)  # type: ignore
-            for name, loss in (against.losses.items() if against is not None else ())
+            f"constant_{name}": constant_loss(alpha, self.truth.labels[name], self.truth.weight)
+            for name, alpha in (against.alpha.items() if against is not None else ())
         }
 
     def fit(self) -> Fitted:

@@ -21,12 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.focal import FocalLoss
+from models.focal import MISSING
 from models.reversal import reverse_gradient
+
+SLOPE = 0.2
+LINEAR = (0, 2, 4)  # of the layers of an adversary
 
 
 class Adversaries(nn.Module):
-    """One adversary an attribute, thrown away after training.
+    """One adversary an attribute, all computed side by side, thrown away after training.
 
     Parameters
     ----------
@@ -40,13 +43,24 @@ class Adversaries(nn.Module):
         Width of its two hidden layers.
     """
 
+    missing: Tensor
+    by_class: Tensor
+    coefficients: Tensor
+
     def __init__(
         self, dimension: int, alpha: Mapping[str, Sequence[float]], coefficients: Mapping[str, float], hidden: int = 128
     ) -> None:
         super().__init__()
-        self.coefficients = dict(coefficients)
-        self.readers = nn.ModuleDict({name: _reader(dimension, hidden, len(alpha[name])) for name in coefficients})
-        self.losses = nn.ModuleDict({n: FocalLoss(alpha[n], [0.0] * len(alpha[n])) for n in coefficients})
+        self.alpha = {name: list(alpha[name]) for name in coefficients}
+        counts = [len(each) for each in self.alpha.values()]
+        readers = [_reader(dimension, hidden, count) for count in counts]
+        self.layers = nn.ModuleList(_Beside([reader[i] for reader in readers]) for i in LINEAR)  # type: ignore[misc]
+        missing = torch.arange(max(counts)) >= torch.tensor(counts)[:, None]  # (A, C): classes that others have
+        padded = [each + [0.0] * (max(counts) - len(each)) for each in self.alpha.values()]
+        self.register_buffer("missing", missing[:, None], persistent=False)  # (A, 1, C)
+        self.register_buffer("by_class", torch.tensor(padded), persistent=False)  # (A, C)
+        rates = torch.tensor(list(coefficients.values()))[:, None, None]  # (A, 1, 1)
+        self.register_buffer("coefficients", rates, persistent=False)
 
     def forward(
         self, embedding: Tensor, labels: Mapping[str, Tensor], weight: Tensor, share: float = 1.0
@@ -54,17 +68,37 @@ class Adversaries(nn.Module):
         """Losses by attribute of embeddings (B, D); ``share`` of the coefficients' gradient comes back reversed."""
         direction = F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=1)
         direction = direction * math.sqrt(embedding.shape[1])  # numbers of about 1
-        return {
-            name: self.losses[name](
-                reader(reverse_gradient(direction, share * self.coefficients[name])), labels[name], weight
-            )
-            for name, reader in self.readers.items()
-        }
+        x = reverse_gradient(direction.expand(len(self.alpha), -1, -1), share * self.coefficients)  # (A, B, D)
+        first, second, last = self.layers
+        logits = last(F.leaky_relu(second(F.leaky_relu(first(x), SLOPE)), SLOPE))  # (A, B, C)
+        log_p = F.log_softmax(logits.masked_fill(self.missing, -math.inf), dim=2)
+        codes = torch.stack([labels[name] for name in self.alpha])  # (A, B)
+        classes = codes.clamp(min=0)
+        each = -log_p.gather(2, classes[:, :, None]).squeeze(2) * self.by_class.to(log_p.dtype).gather(1, classes)
+        counted = (codes != MISSING) * weight.to(log_p.dtype)
+        losses = (each * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=torch.finfo(log_p.dtype).tiny)
+        return dict(zip(self.alpha, losses.unbind(), strict=True))
+
+
+class _Beside(nn.Module):
+    """Linear layers of A networks in one product, (A, B, in) -> (A, B, out); where outputs are fewer, zeros follow."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        wide = max(layer.out_features for layer in layers)
+        pads = [(0, wide - layer.out_features) for layer in layers]
+        weights = [F.pad(layer.weight.detach().T, pad) for layer, pad in zip(layers, pads, strict=True)]
+        biases = [F.pad(layer.bias.detach()[None], pad) for layer, pad in zip(layers, pads, strict=True)]
+        self.weight = nn.Parameter(torch.stack(weights))  # (A, in, out)
+        self.bias = nn.Parameter(torch.stack(biases))  # (A, 1, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
 
 
 def _reader(dimension: int, hidden: int, classes: int) -> nn.Sequential:
-    first = [nn.Linear(dimension, hidden), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*first, nn.Linear(hidden, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, classes))
+    first = [nn.Linear(dimension, hidden), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*first, nn.Linear(hidden, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, classes))
 
 
 def constant_loss(alpha: Sequence[float], codes: Tensor, weight: Tensor) -> float:

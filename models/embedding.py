@@ -41,14 +41,17 @@ def embed(
     probabilities : dict of ndarray (N, classes) float32
         By attribute.
     """
-    model.eval()
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 2 to 3 times as fast on a CPU
     counts = {len(faces) for faces in inputs.values()}
     if len(counts) != 1:
         raise ValueError(f"expected equally many faces of each modality, got {sorted(counts)}")
     embeddings: list[Tensor] = []
     probabilities: dict[str, list[Tensor]] = {}
     for start in range(0, counts.pop(), batch_size):
-        batch = {name: faces[start : start + batch_size].to(device) for name, faces in inputs.items()}
+        batch = {
+            name: faces[start : start + batch_size].to(device).contiguous(memory_format=torch.channels_last)
+            for name, faces in inputs.items()
+        }
         views = [batch] if mirror is None else [batch, {name: mirror(x, name) for name, x in batch.items()}]
         seen: list[Recognition] = [model(view) for view in views]
         embeddings.append(merge_views([each.embedding.float() for each in seen]).cpu())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, coefficient: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, coefficient: float | Tensor) -> Tensor:
         ctx.coefficient = coefficient
         return x.view_as(x)
 
@@ -24,6 +24,6 @@ class _Reverse(torch.autograd.Function):
         return -ctx.coefficient * grads[0], None
 
 
-def reverse_gradient(x: Tensor, coefficient: float) -> Tensor:
+def reverse_gradient(x: Tensor, coefficient: float | Tensor) -> Tensor:
     """The identity forwards; backwards the gradient times ``-coefficient``."""
     return _Reverse.apply(x, coefficient)

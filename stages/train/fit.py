@@ -28,6 +28,7 @@ from pipeline.fitting import (
     balanced_accuracy,
     check_samples,
     goes_on,
+    keep_freed_memory,
     learning_rate,
     make_fabric,
     norm_summary,
@@ -106,6 +107,7 @@ class Trainer:
         fabric: Fabric,
     ) -> None:
         check_samples(train, validation)
+        keep_freed_memory()
         self.run, self.params, self.train, self.validation = run, params, train, validation
         self.store, self.validation_store = stores
         self.checkpoint = Checkpoint(scratch / "last.pt")
@@ -139,8 +141,8 @@ class Trainer:
         self.share = 0.0  # of the adversaries' coefficients
         against = self.objective.adversaries
         self.constants = {
-            f"constant_{name}": constant_loss(loss.alpha.tolist(), self.labels[name], self.weight)  # type: ignore
-            for name, loss in (against.losses.items() if against is not None else ())
+            f"constant_{name}": constant_loss(alpha, self.labels[name], self.weight)
+            for name, alpha in (against.alpha.items() if against is not None else ())
         }
 
     def fit(self) -> Fitted:

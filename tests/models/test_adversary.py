@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.adversary import Adversaries, constant_loss
-from models.focal import class_constants
+from models.focal import FocalLoss, class_constants
 from models.margins import ArcFace
+from models.reversal import reverse_gradient
 from pipeline.fitting import learning_rate
 
 SUBJECTS, NOISE, DIMENSION = 16, 0.8, 16
@@ -126,3 +127,37 @@ def test_a_class_that_is_absent_and_labels_that_are_missing() -> None:
     found.backward()
     assert float(found.detach()) == 0
     assert float(embedding.grad.abs().sum()) == 0
+
+
+def alone(against: Adversaries, index: int, embedding: Tensor, codes: Tensor, weight: Tensor, share: float) -> Tensor:
+    """The loss of one adversary, computed by itself."""
+    alpha = list(against.alpha.values())[index]
+    x = F.normalize(embedding, dim=1) * math.sqrt(embedding.shape[1])
+    x = reverse_gradient(x, share * float(against.coefficients[index]))
+    for number, layer in enumerate(against.layers):
+        count = len(alpha) if number == 2 else layer.weight.shape[2]
+        x = F.linear(x, layer.weight[index, :, :count].T, layer.bias[index, 0, :count])
+        x = F.leaky_relu(x, 0.2) if number < 2 else x
+    return FocalLoss(alpha, [0.0] * len(alpha))(x, codes, weight)
+
+
+def test_side_by_side_is_one_by_one() -> None:
+    """With other numbers of classes, missing labels, weights and coefficients."""
+    rng = torch.Generator().manual_seed(3)
+    alpha = {"spectacles": [0.7, 1.6], "pose": [0.4, 1.0, 0.0, 3.0, 2.0], "expression": [1.0, 0.5, 2.0]}
+    coefficients = dict(zip(alpha, (1.0, 0.3, 2.0), strict=True))
+    against = Adversaries(8, alpha, coefficients, hidden=6).double()
+    embedding = torch.randn(9, 8, dtype=torch.float64, generator=rng)
+    labels = {name: torch.randint(-1, len(each), (9,), generator=rng) for name, each in alpha.items()}
+    weight = torch.rand(9, dtype=torch.float64, generator=rng)
+    found = []
+    for together in (True, False):
+        against.zero_grad()
+        leaf = embedding.clone().requires_grad_()
+        each = [alone(against, i, leaf, labels[name], weight, 0.5) for i, name in enumerate(alpha)]
+        losses = list(against(leaf, labels, weight, 0.5).values()) if together else each
+        torch.stack(losses).sum().backward()
+        found.append([*losses, leaf.grad, *(p.grad.clone() for p in against.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert float(against.layers[2].weight.grad[0, :, 2:].abs().max()) == 0  # classes that spectacles do not have

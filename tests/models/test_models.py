@@ -165,7 +165,7 @@ def test_adversaries_learn_while_the_features_unlearn() -> None:
         losses = objective(model, coefficient=0.4)
         ones = torch.ones(4)
         losses.adversaries(model(faces()).embedding, labels(), ones, share)["gender"].backward()
-        reader = losses.adversaries.readers["gender"][0].weight.grad
+        reader = losses.adversaries.layers[0].weight.grad
         grads[share] = (model.backbone.stem[0].weight.grad, reader)
     model = make("iresnet18")
     plain = objective(model, coefficient=-1.0)  # a coefficient of -1 lets the gradient through as it is
@@ -267,9 +267,13 @@ def test_fusion_needs_two_different_modalities() -> None:
 def test_embed_in_batches_is_embed_at_once() -> None:
     model = make("iresnet18")
     inputs = {"normal": faces(5)["normal"]}
+    with torch.no_grad():
+        plain = model.eval()(inputs).embedding.numpy()
     several, shares = embed(model, inputs, batch_size=2)
     once, _ = embed(model, inputs, batch_size=5)
     np.testing.assert_allclose(several, once, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(several, plain, rtol=1e-4, atol=1e-4)  # in torch's default layout
+    assert model.backbone.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert several.dtype == np.float32
     for name, n in ATTRIBUTES.items():
         assert shares[name].shape == (5, n)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.augment import EYES, Draw, apply, augment, draw
+from pipeline.augment import EYES, Draw, _warp, apply, augment, draw
 from pipeline.faces import DEPTH_GAIN, MODALITIES, mirror, preprocess
 from pipeline.params import Augment
 
@@ -177,3 +178,18 @@ def test_seeded_and_sized() -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(ValueError, match="expected 1 faces"):
         apply(still(), torch.zeros(2, 1, SIDE, SIDE), "albedo")
+
+
+def test_faces_are_moved_as_torchs_own_grid_moves_them() -> None:
+    drawn = draw(6, Augment(), generator(4))
+    x = torch.randn(6, 3, SIDE, SIDE, generator=generator(5), dtype=torch.float64)
+    x[:, :, :9] = 0
+    seen = torch.cat([x, (x != 0).any(dim=1, keepdim=True)], dim=1)
+    cos, sin = torch.cos(drawn.angle) / drawn.zoom, torch.sin(drawn.angle) / drawn.zoom
+    turned = torch.stack([cos, -sin, sin, cos], dim=1).reshape(-1, 2, 2).double()
+    theta = torch.cat([turned, -turned @ (2 * drawn.shift[:, :, None]).double()], dim=2)
+    own = F.affine_grid(theta, list(seen.shape), align_corners=False)
+    moved = F.grid_sample(seen, own, align_corners=False)
+    found, inside = _warp(x, drawn)
+    torch.testing.assert_close(found, moved[:, :-1] / moved[:, -1:].clamp(min=0.5), rtol=0, atol=1e-4)
+    assert torch.equal(inside, moved[:, -1:] > 0.5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +215,25 @@ def test_training_redraws_the_photograph_of_frame(tmp_path: Path, rng: np.random
             for i in rows:
                 seen[i].add(next(j for j in range(4) if np.array_equal(each[i, j], taken[i, 0])))
         assert all(drawn == {0, 1, 2, 3} for drawn in seen.values())
+
+
+REUSE = """
+import resource, torch
+from pipeline.fitting import keep_freed_memory
+{}
+for _ in range(8):
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(32):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_is_used_again() -> None:
+    """Some of the blocks of 64 MB may start in new pages still."""
+    runs = [subprocess.run([sys.executable, "-c", REUSE.format(call)], capture_output=True, text=True, check=True)
+            for call in ("", "keep_freed_memory()")]  # fmt: skip
+    plain, kept = (int(run.stdout) for run in runs)
+    assert kept < plain / 2

@@ -150,13 +150,16 @@ def test_a_step_that_was_not_saved_is_done_again(ready: Path, monkeypatch: pytes
 
 @pytest.mark.filterwarnings("default")  # of starting processes
 def test_two_processes_give_the_losses_of_one(ready: Path) -> None:
-    """As far as rounding lets them, which Adam makes steps of; tests/models/test_synchronised.py is exact."""
-    prepare(epochs=2, dropout=0.2)
+    """As far as rounding lets them, which Adam makes steps of; tests/models/test_synchronised.py is exact.
+
+    At the default's rate of learning the first epoch may differ by 1e-2, depending on the seed: steps are kept small.
+    """
+    prepare(epochs=2, dropout=0.2, lr=1e-4, adversary={"lr": 1e-4})
     main(["train", "normal", "--output", "one"])
     main(["train", "normal", "--output", "two", "--processes", "2"])
     one, two = (pd.read_csv(Path(name, "history.csv")) for name in ("one", "two"))
     losses = [name for name in one if name.startswith("loss_")]
-    np.testing.assert_allclose(two[losses].iloc[0], one[losses].iloc[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(two[losses].iloc[0], one[losses].iloc[0], rtol=1e-4)
     np.testing.assert_allclose(two[losses].iloc[1], one[losses].iloc[1], rtol=0.01)
     np.testing.assert_allclose(two["validation_auc"], one["validation_auc"], atol=0.01)
     (_, alone), (_, shared) = load_run("one"), load_run("two")

@@ -75,6 +75,8 @@ def rate(value: float, signed: bool = False) -> str:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table; rows without any value are left out."""
     kept = [row for row in rows if any(row[1:])]
+    if not kept:
+        return "Not run yet."
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *kept))
 
 

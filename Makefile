@@ -9,10 +9,10 @@ WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_
 TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format bench docs yale benchmark-data recognition
+.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/.ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (once; a few minutes)"
@@ -20,6 +20,8 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+setup: $(BIN)/.ready ## set up .venv alone (4 GB)
 
 repro: $(BIN)/.ready ## run the whole pipeline; open runs/report/index.html afterwards
 	@test ! -e dvc.lock || $(BIN)/python -c '$(WHOLE)' 2> /dev/null || { echo "$(TORN)" >&2; exit 2; }

@@ -24,7 +24,7 @@ from pipeline.attributes import ATTRIBUTES, MISSING
 from pipeline.errors import Rejected, UserError, one_line
 from pipeline.files import strange
 from pipeline.images import SUFFIXES
-from pipeline.lights import LightTable, check_lights, read_lights_csv
+from pipeline.lights import check_lights, read_lights_csv
 from pipeline.params import Ingest
 from pipeline.rig import RIG, Camera, Rig, natural_order, read_rig
 from pipeline.sessions import UNKNOWN_RIG, Session
@@ -53,9 +53,13 @@ COLUMNS = (*ATTRIBUTES, "age", "quality", "occlusion", "rig")
 @reader("folder")
 def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
     """Yield the sessions of a folder of folders with lights.csv."""
-    tables: dict[Path, LightTable | Rig] = {}
+    tables: dict[Path, Table | Rig] = {}
+    found = session_folders(root, f"its frames, and {LIGHTS} or {RIG} there or above")
     labels = Labels.read(root / LABELS) if (root / LABELS).is_file() else Labels()
-    for folder in session_folders(root, f"its frames, and {LIGHTS} or {RIG} there or above"):
+    for folder in found:
+        if isinstance(folder, Refusal):
+            yield folder
+            continue
         try:
             yield read_session(root, folder, tables, labels, uncalibrated=params.uncalibrated)
         except (Rejected, UserError) as reason:
@@ -66,7 +70,7 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
 
 
 def read_session(
-    root: Path, folder: Path, tables: dict[Path, LightTable | Rig], labels: Labels, *, uncalibrated: bool = False
+    root: Path, folder: Path, tables: dict[Path, Table | Rig], labels: Labels, *, uncalibrated: bool = False
 ) -> Session:
     """The session in one folder; ``tables`` keeps the lights.csv and rig.json files that were read.
 
@@ -75,15 +79,17 @@ def read_session(
     Raises
     ------
     Rejected, UserError
-        No lights.csv or rig.json, a frame that it names is missing, the lights cannot be used.
+        No lights.csv or rig.json, a frame that it names is missing, the lights cannot be used; or the folder cannot be
+        looked into.
     """
+    visible(folder)
     places = (p / name for p in (folder, folder.parent, root) for name in (RIG, LIGHTS))
     file = next((path for path in places if path.is_file()), None)
     if file is not None and file not in tables:
-        tables[file] = read_rig(file) if file.name == RIG else read_lights_csv(file)
+        tables[file] = read_rig(file) if file.name == RIG else Table(file)
     if file is not None:
         table = tables[file]
-        lit = _by_rig(file, table, folder) if isinstance(table, Rig) else _by_table(file.parent, table, folder)
+        lit = _by_rig(file, table, folder) if isinstance(table, Rig) else _by_table(table, folder)
         name = table.name if isinstance(table, Rig) and table.name else rig_name(lit.lights)
     elif uncalibrated:
         lit, name = _in_the_dark(folder), UNKNOWN_RIG
@@ -141,9 +147,37 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted((p for p in visible(folder) if p.suffix.lower() in SUFFIXES), key=lambda p: natural_order(p.name))
 
 
-def _by_table(place: Path, table: LightTable, folder: Path) -> Lit:
-    """The frames of a folder that a lights.csv at ``place`` names."""
-    rows = [row for row, name in enumerate(table.frames) if _belongs(place, Path(name), folder)]
+class Table:
+    """A lights.csv whose rows are found by the folder that they name a frame of.
+
+    Attributes
+    ----------
+    place
+        The folder that it lies in.
+    lights
+        Its rows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.place, self.lights = path.parent, read_lights_csv(path)
+        self._anywhere: list[int] = []  # named without a folder: in every session
+        self._inside: dict[Path, list[int]] = {}
+        for row, name in enumerate(map(Path, self.lights.frames)):
+            alone = len(name.parts) == 1
+            (self._anywhere if alone else self._inside.setdefault((self.place / name).parent, [])).append(row)
+
+    def rows_of(self, folder: Path) -> list[int]:
+        """The rows that name a frame of a session."""
+        rows = sorted(self._anywhere + self._inside.get(folder, []))
+        if rows and self.place == folder and len(rows) < len(self.lights.frames):
+            astray = next(name for row, name in enumerate(self.lights.frames) if row not in rows)
+            raise Rejected(f"{self.place / LIGHTS} names {astray}, which is not a frame of this folder")
+        return rows
+
+
+def _by_table(named: Table, folder: Path) -> Lit:
+    """The frames of a folder that a lights.csv names."""
+    place, table, rows = named.place, named.lights, named.rows_of(folder)
     frames = [folder / Path(table.frames[row]).name for row in rows]
     if not any(frame.is_file() for frame in frames):
         names = [path.name for path in visible(folder) if path.suffix.lower() in SUFFIXES]
@@ -160,11 +194,6 @@ def _by_table(place: Path, table: LightTable, folder: Path) -> Lit:
         raise Rejected(f"{place / LIGHTS} names a frame of this session twice")
     lights = check_lights(table.lights[rows], where=(place / LIGHTS).as_posix())
     return Lit(frames, lights, table.strengths[rows], first_ambient(visible(folder)))
-
-
-def _belongs(place: Path, name: Path, folder: Path) -> bool:
-    """Whether a frame named in the table at ``place`` is of a session: by a path into it, or by its name alone."""
-    return len(name.parts) == 1 or (place / name).parent == folder
 
 
 def _some(names: Sequence[str]) -> str:

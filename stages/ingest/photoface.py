@@ -52,6 +52,9 @@ NO_OCCLUSION = ("", "-", "no", "none")
 def read_photoface(root: Path, params: Ingest) -> Iterator[Found]:
     """Yield the sessions of a folder in Photoface's layout."""
     for folder in session_folders(root, "im0.bmp, im1.bmp, ... and LightSource.m"):
+        if isinstance(folder, Refusal):
+            yield folder
+            continue
         try:
             yield read_session(folder, uncalibrated=params.uncalibrated)
         except Rejected as reason:

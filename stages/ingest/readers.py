@@ -89,8 +89,17 @@ def unknown_lights(count: int) -> np.ndarray:
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in a folder, by name; hidden ones and links that lead back are left out."""
-    return [path for path in visible(root) if path.is_dir() and not leads_back(path)]
+    """The folders in a folder, by name; hidden ones and links that lead back are left out.
+
+    Raises
+    ------
+    Rejected
+        The folder cannot be looked into.
+    """
+    try:
+        return [path for path in visible(root) if path.is_dir() and not leads_back(path)]
+    except OSError as error:
+        raise Rejected(f"{root}: cannot be looked into ({error.strerror or error})") from error
 
 
 def visible(folder: Path) -> list[Path]:
@@ -107,15 +116,24 @@ def visible(folder: Path) -> list[Path]:
         raise Rejected(f"{folder}: cannot be looked into ({error.strerror or error})") from error
 
 
-def session_folders(root: Path, holds: str) -> list[Path]:
-    """All ``<subject>/<session>`` folders of a data set, in order.
+def session_folders(root: Path, holds: str) -> list[Path | Refusal]:
+    """All ``<subject>/<session>`` folders of a data set, in order; a subject's that cannot be looked into is refused.
 
     Raises
     ------
     UserError
-        There is none; ``holds`` says what one should hold.
+        There is none, where ``holds`` says what one should hold; or the data set cannot be looked into.
     """
-    found = [session for subject in folders(root) for session in folders(subject)]
+    found: list[Path | Refusal] = []
+    try:
+        subjects = folders(root)
+    except Rejected as reason:
+        raise UserError(f"{reason}; give yourself the right to read it") from reason
+    for subject in subjects:
+        try:
+            found += folders(subject)
+        except Rejected as reason:
+            found.append(Refusal(subject.name, str(reason)))
     if not found:
         raise UserError(f"{root}: no folder <subject>/<session>/ in it; each should hold {holds}")
     return found

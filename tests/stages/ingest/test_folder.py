@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pipeline.errors import UserError
 from pipeline.images import write_picture
 from pipeline.params import Ingest
 from pipeline.sessions import Session
+from stages.ingest import folder
 from stages.ingest.folder import Labels, read_folder
 from stages.ingest.readers import Note, Refusal
 
@@ -94,3 +96,57 @@ def test_a_column_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("subject,sex\nann,female\n")
     with pytest.raises(UserError, match="unknown column sex"):
         Labels.read(tmp_path / "labels.csv")
+
+
+def test_a_row_of_a_sessions_own_table_that_names_no_frame_of_it_is_no_silent_loss(workspace: Path) -> None:
+    make(Path("own/ann/one"), "abcd")
+    make(Path("own/bob/one"))
+    rows = "frame,x,y,z\na.png,1,0,2\nb.png,-1,1,2\nc.png,0,-1,2\n"
+    Path("own/ann/one/lights.csv").write_text(rows + "../../bob/one/a.png,0,1,2\n")
+    Path("own/bob/one/lights.csv").write_text(rows)
+    sessions, refused, _ = read()
+    assert list(sessions) == ["bob/one"]
+    assert "names ../../bob/one/a.png, which is not a frame of this folder" in refused["ann/one"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused_and_the_others_go_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a subject or of a session; whoever may read everything, as root may, meets none: so one is made."""
+    for place in ("own/ann/one", "own/bob/one", "own/bob/two"):
+        make(Path(place))
+    Path("own/lights.csv").write_text(TABLE)
+    closed, iterdir = {Path("own/ann"), Path("own/bob/two")}, Path.iterdir
+
+    def denied(place: Path) -> Iterator[Path]:
+        if place in closed:
+            raise PermissionError(13, "Permission denied", str(place))
+        return iterdir(place)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    sessions, refused, _ = read()
+    assert list(sessions) == ["bob/one"]
+    assert refused == {
+        "ann": "own/ann: cannot be looked into (Permission denied)",
+        "bob/two": "own/bob/two: cannot be looked into (Permission denied)",
+    }
+    closed.add(Path("own"))
+    with pytest.raises(UserError, match=r"own: cannot be looked into \(Permission denied\); give yourself the right"):
+        read()
+
+
+def test_the_rows_of_a_table_are_looked_at_once_however_many_sessions_it_serves(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took a minute for 800 sessions: each looked at all the rows again."""
+    for number in range(20):
+        make(Path(f"own/s{number}/one"))
+    rows = [f"s{number}/one/{line}" for number in range(20) for line in TABLE.splitlines()[1:]]
+    Path("own/lights.csv").write_text("\n".join(["frame,x,y,z,strength", *rows]))
+    made: list[str] = []
+    plain = folder.Path
+    monkeypatch.setattr(folder, "Path", lambda name: made.append(name) or plain(name))
+    sessions, refused, _ = read()
+    assert len(sessions) == 20
+    assert not refused
+    assert len(made) < 4 * len(rows)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.attributes import ATTRIBUTES
+from pipeline.images import SUFFIXES
+from pipeline.sessions import Session
 from stages.ingest.check_inspect import Inspection
 from stages.ingest.check_pixels import Look
+from stages.ingest.readers import visible
 
 GOOD_CONDITION = 5.0  # a ring of flashes 16 degrees off the axis (docs/own-data.md)
+SAME = 0.1  # degrees between two directions that are one
 SATURATED = 0.01  # share of the samples
 DIM = 0.1  # of the scale: what the brightest pixels should exceed
 HOLLOW = -0.1  # median correlation; real faces give .8 along x and .3 and more along y
@@ -36,6 +41,9 @@ def _frames(found: Inspection) -> Iterator[str]:
         )
     if len(sizes := {(k.height, k.width) for k, _ in found.kinds}) > 1:
         yield f"frames are of {len(sizes)} sizes, {_range(found)}: faces are cut to one size, small ones blur"
+    unread = [f"{s.id}: {name}" for s in found.sessions if s.source == "folder" for name in _unread(s)]
+    if unread:
+        yield f"{_number(len(unread), 'picture')} that no row of lights.csv names, and nobody reads: {_some(unread)}"
     encoded: dict[str, int] = {}
     known = all(s.camera.transfer is not None for s in found.sessions)
     for kind, number in found.kinds:
@@ -49,6 +57,13 @@ def _frames(found: Inspection) -> Iterator[str]:
         )
 
 
+def _unread(session: Session) -> list[str]:
+    """The pictures in a session's folder that are none of its frames."""
+    used = {Path(name).name for name in (*session.frames, session.ambient or "")}
+    beside = visible(Path(session.frames[0]).parent)
+    return [path.name for path in beside if path.suffix.lower() in SUFFIXES and path.name not in used]
+
+
 def _lights(found: Inspection) -> Iterator[str]:
     bad = [rig for rig in found.rigs if rig.condition > GOOD_CONDITION]
     if bad:
@@ -57,11 +72,23 @@ def _lights(found: Inspection) -> Iterator[str]:
             f"the lights of {_number(len(bad), 'rig')} are close to one plane or one another (condition up to "
             f"{worst.condition:.1f}, {worst.name}): noise grows by as much; move the flashes apart"
         )
+    twice = [session.id for session in found.sessions if _repeated(session.lights)]
+    if twice:
+        yield (
+            f"two flashes have one direction in {_number(len(twice), 'session')} ({_some(twice)}): a row copied and "
+            "not changed, or one flash photographed twice?"
+        )
     if len(found.rigs) > MANY_RIGS and len(found.rigs) > len(found.sessions) / 4:
         yield (
             f"{len(found.rigs)} sets of lights in {len(found.sessions)} sessions: give those of one rig the same "
             "lights, or name the rig in labels.csv"
         )
+
+
+def _repeated(lights: np.ndarray) -> bool:
+    """Whether two of the lights (k, 3) are less than `SAME` apart; unknown ones are not."""
+    cosine = np.triu(lights @ lights.T, k=1)
+    return bool((cosine > np.cos(np.deg2rad(SAME))).any())
 
 
 def _people(found: Inspection) -> Iterator[str]:

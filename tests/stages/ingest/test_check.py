@@ -179,6 +179,17 @@ def test_what_is_wrong_is_said(workspace: Path) -> None:
         assert part in said
 
 
+def test_a_direction_given_twice_and_a_picture_without_a_row_are_told(workspace: Path) -> None:
+    write_set(Path("own"), subjects=6)
+    write_session(Path("own/s6/v0"), np.concatenate([RING[:3], RING[:1]]))
+    write_session(Path("own/s7/v0"))
+    write_frame(Path("own/s7/v0/flash9.png"), dome(RING)[0])
+    write_frame(Path("own/s7/v0/ambient.png"), 0.02 * dome(RING)[0])
+    said = "\n".join(warnings_of(inspect("own")))
+    assert "two flashes have one direction in 1 session (s6/v0)" in said
+    assert "1 picture that no row of lights.csv names, and nobody reads: s7/v0: flash9.png" in said
+
+
 def test_a_good_set_has_no_warnings_but_of_labels(workspace: Path) -> None:
     write_set(Path("own"), subjects=6)
     assert [w.split(" ")[0] for w in warnings_of(inspect("own"))] == ["labels"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import PsfaceError, UserError
 from pipeline.files import check_regular
 from pipeline.verification.allpairs import count_all_pairs
 
@@ -26,7 +26,10 @@ def command(embeddings: Path, euclidean: bool, as_json: bool) -> None:
     EER and the TAR at FARs from 1e-1 down to the last that 30 impostor pairs decide.
     """
     vectors, subjects = _read(embeddings)
-    found = count_all_pairs(vectors, subjects, euclidean=euclidean)
+    try:
+        found = count_all_pairs(vectors, subjects, euclidean=euclidean)
+    except PsfaceError as error:
+        raise UserError(f"{embeddings}: {error}") from error
     counts = {"genuine": int(found.genuine.sum()), "impostor": int(found.impostor.sum())}
     rates = found.rates(FARS)
     if as_json:
@@ -48,4 +51,6 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path} cannot be read: it is to hold `embedding` (N, D) and `subject` (N,)") from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or subjects.shape != vectors.shape[:1] or not len(vectors):
         raise UserError(f"{path} is not whole: it is to hold `embedding` (N, D) and `subject` (N,)")
+    if bad := int((~np.isfinite(vectors).all(axis=1)).sum()):
+        raise UserError(f"{path}: {bad} of {len(vectors)} embeddings are not finite")
     return vectors, subjects

@@ -53,6 +53,9 @@ def command(params_path: str, out: str, rejected: str, jobs: Jobs) -> None:
     stay where they are, the lights, the labels. A session that cannot be used is listed with the reason; the others go
     on.
     """
+    for option, path, suffix in (("--out", out, ".parquet"), ("--rejected", rejected, ".csv")):
+        if Path(path).suffix != suffix:  # or a slip of the pen is the end of a photograph
+            raise UserError(f"{option} {path}: expected a name that ends in {suffix}")
     params = section(params_path, "ingest", Ingest)
     sessions, refusals, notes = ingest(params, jobs=jobs)
     for text in notes:

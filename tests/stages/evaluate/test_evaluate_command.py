@@ -216,10 +216,18 @@ def test_all_pairs_of_its_embeddings_are_verified_again(fabricate, capsys):
     main(["verify", "runs/normal/evaluate/embeddings.npz", "--euclidean"])
     assert f"auc            {metrics['verification']['auc_euclidean']['value']:.4f}" in capsys.readouterr().out
     Path("broken.npz").write_bytes(b"cut short")
-    for path in ("broken.npz", "none.npz"):
+    np.savez("diverged.npz", embedding=np.full((4, 3), np.nan, np.float32), subject=list("aabb"))
+    np.savez("strangers.npz", embedding=np.ones((4, 3), np.float32), subject=list("abcd"))
+    for path, words in {
+        "broken.npz": "cannot be read", "none.npz": "is missing", "diverged.npz": "4 of 4 embeddings are not finite",
+        "strangers.npz": "no genuine pair",
+    }.items():  # fmt: skip
         with pytest.raises(SystemExit) as done:
             main(["verify", path])
         assert done.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert path in line
+        assert words in line
 
 
 @pytest.mark.parametrize(

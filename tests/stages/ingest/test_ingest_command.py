@@ -150,3 +150,12 @@ def test_a_column_of_labels_that_comes_twice_is_refused(workspace: Path, capsys:
     Path("params.yaml").write_text(PARAMS.format(source="folder", root="own"))
     status, _, err = run(capsys)
     assert (status, err) == (2, "psface: own/labels.csv: the column gender comes 2 times; keep one\n")
+
+
+def test_a_photograph_is_no_place_for_the_table(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(Path("own/ann/one"), "")
+    frame = Path("own/ann/one/im0.bmp")
+    before = frame.read_bytes()
+    status, _, said = run(capsys, "--out", str(frame))
+    assert (status, frame.read_bytes()) == (2, before)
+    assert f"--out {frame}: expected a name that ends in .parquet" in said

@@ -98,15 +98,21 @@ def run_rows(run: Path) -> Iterator[dict[str, Any]]:
 
 def difference_rows(first: Path, second: Path) -> Iterator[dict[str, Any]]:
     """Paired differences of two runs, first minus second, of the sessions that both were tested on."""
+    one, other = _shared(first / "evaluate", second / "evaluate")
     for part in PARTS:
-        yield from _gaps(first / "evaluate", second / "evaluate", part, part)
+        yield from _gaps(one, other, part, part)
     if all((run / "yale" / "embeddings.npz").exists() for run in (first, second)):
-        yield from _gaps(first / "yale", second / "yale", "", "yale")
+        yield from _gaps(*_shared(first / "yale", second / "yale"), "", "yale")
 
 
-def _gaps(first: Path, second: Path, part: str, name: str) -> Iterator[dict[str, Any]]:
-    shared = np.intersect1d(Scored(first).session, Scored(second).session)
-    one, other = Scored(first, shared), Scored(second, shared)
+def _shared(first: Path, second: Path) -> tuple[Scored, Scored]:
+    """Two runs on the sessions that both were tested on."""
+    sessions = [np.load(folder / "embeddings.npz")["session"] for folder in (first, second)]
+    shared = np.intersect1d(*sessions)
+    return Scored(first, shared), Scored(second, shared)
+
+
+def _gaps(one: Scored, other: Scored, part: str, name: str) -> Iterator[dict[str, Any]]:
     pairs, ranks = one.pairs(part), one.ranks(part)
     yield from leaves(
         {"verification": difference(pairs, other.pairs(part), one.draws, FARS)}, name, _pair_counts(pairs)

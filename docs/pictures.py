@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -246,12 +247,17 @@ PICTURES = {
 }
 
 
+def check_names(parser: argparse.ArgumentParser, names: Collection[str], known: Collection[str]) -> None:
+    """End with one line where a picture is asked for that there is not."""
+    if unknown := set(names) - set(known):
+        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}")
     names = parser.parse_args().names
-    if unknown := set(names) - set(PICTURES):
-        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(PICTURES)}")
+    check_names(parser, names, PICTURES)
     for name in names or PICTURES:
         PICTURES[name]()
 

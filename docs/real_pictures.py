@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.quality import DEALT
 from benchmarks.relight import HELD, SUBJECTS, TRAIN, name_of
 from benchmarks.uncalibrated import angle, found_lights
-from docs.pictures import ROOT, coloured, show
+from docs.pictures import ROOT, check_names, coloured, show
 from pipeline.images import read_frame
 from pipeline.maps import Maps
 from pipeline.params import Reconstruct
@@ -222,8 +222,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="the folder CroppedYale")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PICTURES)}; all without one")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(PICTURES):
-        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(PICTURES)}")
+    check_names(parser, options.names, PICTURES)
     if missing := [subject for subject in WHO if not (options.data / subject).is_dir()]:
         parser.error(f"{options.data}: no folder {', '.join(missing)}; give the folder CroppedYale as published")
     for name in options.names or PICTURES:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,7 @@ from torch import Tensor, nn
 from models.focal import MISSING
 from models.reversal import reverse_gradient
 
-SLOPE = 0.2
-LINEAR = (0, 2, 4)  # of the layers of an adversary
+SLOPE = 0.2  # of the leaky ReLUs between an adversary's layers
 
 
 class Adversaries(nn.Module):
@@ -53,8 +53,9 @@ class Adversaries(nn.Module):
         super().__init__()
         self.alpha = {name: list(alpha[name]) for name in coefficients}
         counts = [len(each) for each in self.alpha.values()]
-        readers = [_reader(dimension, hidden, count) for count in counts]
-        self.layers = nn.ModuleList(_Beside([reader[i] for reader in readers]) for i in LINEAR)  # type: ignore[misc]
+        sizes = [(dimension, hidden, hidden, count) for count in counts]
+        alone = [[nn.Linear(*each) for each in pairwise(size)] for size in sizes]
+        self.layers = nn.ModuleList(_Beside(layers) for layers in zip(*alone, strict=True))
         missing = torch.arange(max(counts)) >= torch.tensor(counts)[:, None]  # (A, C): classes that others have
         padded = [each + [0.0] * (max(counts) - len(each)) for each in self.alpha.values()]
         self.register_buffer("missing", missing[:, None], persistent=False)  # (A, 1, C)
@@ -94,11 +95,6 @@ class _Beside(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
-
-
-def _reader(dimension: int, hidden: int, classes: int) -> nn.Sequential:
-    first = [nn.Linear(dimension, hidden), nn.LeakyReLU(SLOPE)]
-    return nn.Sequential(*first, nn.Linear(hidden, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, classes))
 
 
 def constant_loss(alpha: Sequence[float], codes: Tensor, weight: Tensor) -> float:

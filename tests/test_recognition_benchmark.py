@@ -26,7 +26,9 @@ def test_every_run_has_valid_parameters_that_differ_from_the_others(name: str, t
     made = recognition.params_of(name, LISTED[name], 8, ROOT, OWN)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(made))
-    entry = (load(path).train or load(path).fuse)[name]  # type: ignore[index]
+    entries = load(path).train or load(path).fuse
+    assert entries is not None
+    entry = entries[name]
     assert entry.seed == 8
     assert list(entry.modalities) == LISTED[name].get("fuse", LISTED[name].get("modalities"))
     others = [recognition.params_of(name, run, 8, ROOT, OWN) for other, run in LISTED.items() if other != name]

@@ -51,6 +51,4 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path} cannot be read: it is to hold `embedding` (N, D) and `subject` (N,)") from error
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or subjects.shape != vectors.shape[:1] or not len(vectors):
         raise UserError(f"{path} is not whole: it is to hold `embedding` (N, D) and `subject` (N,)")
-    if bad := int((~np.isfinite(vectors).all(axis=1)).sum()):
-        raise UserError(f"{path}: {bad} of {len(vectors)} embeddings are not finite")
     return vectors, subjects

@@ -45,12 +45,15 @@ class Tuner:
         The fusion of frozen branches, which is changed.
     looker : Looker
         Sees the validation faces with that network.
+    judge : Judge
+        Rates the layer on them.
     truth : Truth
         Of the training faces.
     embeddings : Tensor (N, sum D)
         The frozen branches' of the training faces.
     constants : dict
         Alpha and gamma of each class, by attribute.
+    fabric : Fabric
     scratch : path
         The state after each epoch is kept here.
     """

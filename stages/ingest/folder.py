@@ -82,7 +82,7 @@ def read_session(
         No lights.csv or rig.json, a frame that it names is missing, the lights cannot be used; or the folder cannot be
         looked into.
     """
-    visible(folder)
+    visible(folder)  # what cannot be looked into is refused here, not by the first question about a file in it
     places = (p / name for p in (folder, folder.parent, root) for name in (RIG, LIGHTS))
     file = next((path for path in places if path.is_file()), None)
     if file is not None and file not in tables:

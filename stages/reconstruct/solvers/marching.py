@@ -47,6 +47,7 @@ HOLD, REST = 0.3, 1.2  # of the equations: weight of the surroundings; less REST
 TRACE = 0.02  # what a sample in shadow still weighs
 GLINT = 0.001  # what a flare still weighs
 AGREED = 0.01  # relative residual at which half of a doubt is left
+NARROW = 0.2  # of the longer side of the mask's box: narrower things are no faces
 WORKING = 400  # px of the longer side: the model of faces, 48 px, needs no more
 FACE, UNLIKE = 0.25, 0.1  # of the equations: weight of the model of faces; half of it at this relative residual
 GRAZING = 0.1  # least cosine that an albedo is asked at
@@ -128,6 +129,8 @@ def doubted(first: Solution, samples: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def likeness(unit: np.ndarray, confidence: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the model of faces expects (3, P) of unit normals (3, P) of confidence (P,); how far it has a say (P,)."""
     mask = mask[box_of(mask)]  # a face is looked for by the size of what is there, not of the frame
+    if min(mask.shape) < NARROW * max(mask.shape):
+        return np.zeros_like(unit), np.zeros_like(confidence)
     size = tuple(round(side * min(1, WORKING / max(mask.shape))) for side in mask.shape[::-1])
     *normal, say = (_laid(values, mask, size) for values in (*unit, confidence))
     found = expected(np.stack(normal, axis=-1), say)

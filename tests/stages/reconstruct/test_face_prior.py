@@ -164,3 +164,13 @@ def test_no_pixels_are_solved_to_none():
     for method in ("weighted", "thresholding"):
         solution = solve(np.zeros((4, 0), np.float32), np.eye(4, 3) + 0.5, np.ones(4), mask=nothing, method=method)
         assert split(solution.scaled)[0].shape == (3, 0)
+
+
+@pytest.mark.parametrize("shape_of", [(2, 900), (900, 2), (1, 40)])
+def test_a_line_of_pixels_is_no_face_to_look_for(shape_of):
+    mask = np.ones(shape_of, bool)
+    unit = np.zeros((3, mask.size), np.float32)
+    unit[2] = 1
+    face, likely = likeness(unit, np.ones(mask.size, np.float32), mask)
+    assert face.shape == (3, mask.size)
+    assert not likely.any()

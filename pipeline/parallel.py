@@ -145,7 +145,12 @@ def warm_up(jobs: Jobs, module: str) -> None:
     if isinstance(jobs, str) or _processes(jobs) < 2:
         return
     pool, task = _pool(_processes(jobs)), delayed(_call_in)(Path.cwd(), _import, module)
-    Thread(target=lambda: list(pool([task] * _processes(jobs))), daemon=True).start()
+
+    def start() -> None:
+        with suppress(TerminatedWorkerError):  # who gives the pool its work next is told
+            list(pool([task] * _processes(jobs)))
+
+    Thread(target=start, daemon=True).start()
 
 
 def _import(module: str) -> None:

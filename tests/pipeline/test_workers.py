@@ -57,6 +57,25 @@ def test_a_killed_worker_is_a_failure_in_one_line() -> None:
         map_sessions(end_this_process, [1, 2], jobs=2, label="test")
 
 
+def test_a_worker_killed_while_it_warms_up_prints_no_traceback(workspace: Path) -> None:
+    """Regression: the warming thread printed joblib's TerminatedWorkerError."""
+    Path("slow_to_import.py").write_text("import os, pathlib, time\npathlib.Path(str(os.getpid())).touch()\ntime.sleep(9)\n")
+    script = """
+import os, signal, sys, threading, time
+from pathlib import Path
+sys.path.insert(0, os.getcwd()); os.environ["PYTHONPATH"] = os.getcwd()
+from pipeline.parallel import warm_up
+warm_up(2, "slow_to_import")
+while not (workers := [p for p in Path().iterdir() if p.name.isdigit()]): time.sleep(0.1)
+os.kill(int(workers[0].name), signal.SIGKILL)
+for thread in threading.enumerate():
+    if thread is not threading.main_thread(): thread.join(5)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in ended.stderr
+    assert len(list(workspace.iterdir())) > 1
+
+
 def test_workers_end_with_their_killed_caller(workspace: Path) -> None:
     """Regression: busy or idle, they waited for more work for five minutes, and kept the caller's output open."""
     script = """

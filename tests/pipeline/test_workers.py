@@ -59,7 +59,9 @@ def test_a_killed_worker_is_a_failure_in_one_line() -> None:
 
 def test_a_worker_killed_while_it_warms_up_prints_no_traceback(workspace: Path) -> None:
     """Regression: the warming thread printed joblib's TerminatedWorkerError."""
-    Path("slow_to_import.py").write_text("import os, pathlib, time\npathlib.Path(str(os.getpid())).touch()\ntime.sleep(9)\n")
+    Path("slow_to_import.py").write_text(
+        "import os, pathlib, time\npathlib.Path(str(os.getpid())).touch()\ntime.sleep(9)\n"
+    )
     script = """
 import os, signal, sys, threading, time
 from pathlib import Path

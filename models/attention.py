@@ -7,6 +7,9 @@ thesis behind this project had them, but each attribute has a module of its own.
 For comparison sigma may be the channel attention alone, the spatial attention alone, or CBAM's [2]_ channel attention
 followed by its spatial attention of what that has weighed; or there is no decomposition at all.
 
+The gates start nearly closed, at sigma = 0.12. Half open, as a sigmoid of nothing is, a series of five would leave the
+identity 1/32 of the features at first, and what each gate then learns would shake all of that; so it leaves half.
+
 References
 ----------
 .. [1] Z. Huang, J. Zhang, H. Shan, "When age-invariant face recognition meets face age synthesis", CVPR 2021.
@@ -27,6 +30,7 @@ from torch import Tensor, nn
 PYRAMID = (1, 2, 3)  # cells a side at each level
 CELLS = sum(side * side for side in PYRAMID)
 REDUCTION = 16
+START = -2.0  # of a gate before its sigmoid
 
 
 class ChannelAttention(nn.Module):
@@ -38,6 +42,7 @@ class ChannelAttention(nn.Module):
         self.squeeze = nn.Linear(CELLS * channels, inner, bias=False)
         self.excite = nn.Linear(inner, channels, bias=False)
         self.norm = nn.BatchNorm1d(channels)
+        nn.init.constant_(self.norm.bias, START)
 
     def forward(self, x: Tensor) -> Tensor:
         means = x.flatten(2) @ _means(x.shape[2], x.shape[3]).to(x)  # (B, C, 14): all levels in one product
@@ -61,6 +66,7 @@ class SpatialAttention(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
         self.norm = nn.BatchNorm2d(1)
+        nn.init.constant_(self.norm.bias, START)
 
     def forward(self, x: Tensor) -> Tensor:
         seen = torch.cat([x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)], dim=1)  # (B, 2, h, w)

@@ -108,6 +108,7 @@ class Adversary(Section):
 AttributeWeights = dict[AttributeName, Positive]
 AttributeCoefficients = dict[AttributeName, NonNegative]
 COEFFICIENTS: AttributeCoefficients = {"spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0}  # what people change
+ERASED: tuple[AttributeName, ...] = ("spectacles", "facial_hair", "expression")
 ATTRIBUTE_WEIGHTS: AttributeWeights = {
     "spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0,
 }  # fmt: skip
@@ -143,6 +144,7 @@ class Train(Section):
     focus: NonNegative = 1.0  # gamma of the commonest class
     adversaries: AttributeCoefficients = COEFFICIENTS  # of their reversed gradients
     adversary: Adversary = Adversary()
+    erase: tuple[AttributeName, ...] = ERASED  # out of the embedding, when it is trained
     identity: Identity = SHORT_TRAINING
     augment: Augment = Augment()
 

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models import Recogniser, create_model
 from models.adversary import constant_loss
 from models.embedding import embed
+from models.erasure import fit_erasure
 from models.objective import Losses
 from models.recogniser import Recognition
 from models.step import Truth, descend, put_faces
@@ -45,6 +47,8 @@ from stages.train.samplers import epoch_batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+CHUNK = 512  # faces in memory beside the result
 
 
 @dataclass
@@ -159,10 +163,30 @@ class Trainer:
             self._validate(losses)
             self.begun = Begun()
             self._save()
+        self._erase()
         rates = {"auc": self.best["auc"], "eer": self.best["eer"], "epoch": self.best["epoch"]}
         counts = {"subjects": len(set(self.validation.subject)), "sessions": len(self.validation)}
         validation = {**rates, "balanced_accuracy": self.best["balanced_accuracy"], "counts": counts}
         return Fitted(self.contract, self.best["state"], self.history, validation)
+
+    def _erase(self) -> None:
+        """Take attributes out of the chosen state's embeddings, as far as a line reads them off training faces."""
+        labels = [self.train.labels[name] for name in self.params.erase if name in self.train.labels]
+        if not labels or not self.fabric.is_global_zero:
+            return
+        self.network.load_state_dict(self.best["state"])
+        rng = torch.Generator().manual_seed(self.params.seed)
+        parts = np.array_split(np.arange(len(self.train)), -(-len(self.train) // CHUNK))
+        looks = (self.store.take(part, rng) for part in parts)
+        seen = [embed(self.network, faces, device=self.fabric.device, mirror=mirror)[0] for faces in looks]
+        embeddings = np.concatenate(seen)
+        matrix = fit_erasure(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels)
+        self.network.embedding.map(torch.from_numpy(matrix))
+        rates, accuracy = self._rates()
+        self.best |= {**rates, "balanced_accuracy": accuracy, "state": self._state()}
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
 
     def _train_epoch(self) -> dict[str, float]:
         """Train on what is left of an epoch; its order and its random numbers are the seed's and the epoch's."""
@@ -228,8 +252,7 @@ class Trainer:
         learned = weights if self.params.task_weights == "uncertainty" else {}
         self.history.add(epoch=self.epoch, lr=lr, reversal=self.share, **losses, **self.constants, **learned, **columns)
         if rates["auc"] > self.best["auc"]:
-            state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-            self.best = {**rates, "epoch": self.epoch, "balanced_accuracy": accuracy, "state": state}
+            self.best = {**rates, "epoch": self.epoch, "balanced_accuracy": accuracy, "state": self._state()}
 
     def _rates(self) -> tuple[dict[str, float], dict[str, float | None]]:
         with self.fabric.autocast():

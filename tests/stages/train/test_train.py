@@ -67,6 +67,29 @@ def test_a_run_is_whole(ready: Path, capsys: pytest.CaptureFixture[str]) -> None
     )  # no weights, classes alike
 
 
+def test_erased_attributes_do_not_covary_with_the_embeddings_of_training_faces(ready: Path) -> None:
+    """Close to nothing, not nothing: the views of a face are brought to unit length again when they are merged."""
+    left = {}
+    for erase in ([], ["spectacles", "facial_hair"]):
+        prepare(erase=erase)
+        main(["train", "normal"])
+        contract, state = load_run(RUN)
+        names = ["spectacles", "facial_hair", "gender"]
+        tables = {"sessions": Path("data/sessions.parquet"), "splits": Path("data/splits.parquet")}
+        train = read_samples("train", faces=Faces(Path("data/faces")), attributes=names, vocabulary="binary", **tables)
+        store = FaceStore(Faces(Path("data/faces")), ["normal"], train.row)
+        model = create_model(contract.network.name, **contract.network.kwargs)
+        model.load_state_dict(state)
+        embeddings = embed(model, store.all(), mirror=mirror)[0]
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        left[len(erase)] = [
+            np.linalg.norm(np.mean(unit[codes == 1], axis=0) - np.mean(unit[codes == 0], axis=0))
+            for codes in (train.labels[name] for name in names)
+        ]
+    assert max(left[2][:2]) < 0.2 * min(left[0][:2])
+    assert left[2][2] > 0.3 * left[0][2]  # nobody asked for that
+
+
 def test_weights_hold_no_class_head_and_give_the_stated_auc(ready: Path) -> None:
     main(["train", "normal"])
     contract, state = load_run(RUN)
@@ -273,7 +296,7 @@ def test_a_run_of_other_code_does_not_go_on(ready: Path, monkeypatch: pytest.Mon
 
 
 def test_stops_early_and_keeps_the_best(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(epochs=10, patience=2)
+    prepare(epochs=10, patience=2, erase=[])
     aucs = iter([0.6, 0.8, 0.7, 0.7])
     monkeypatch.setattr(fit, "verify", lambda *_: {"auc": next(aucs), "eer": 0.5})
     main(["train", "normal"])

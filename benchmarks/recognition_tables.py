@@ -24,8 +24,8 @@ FUSED = ("albedo-depth", "normal-depth", "normal-albedo", "all", "early")
 CANDIDATES = ("concatenation", "projection", "gate", "finetune")
 ABLATIONS = (
     "no-adversary", "no-decomposition", "no-erasure", "plain", "arcface", "cosface", "triplet", "cross-entropy",
-    "uncertainty", "unturned", "relu", "resnet18", "attention-channel", "attention-spatial", "attention-cbam", "class-weights",
-    "no-balance",
+    "uncertainty", "unturned", "relu", "resnet18", "attention-channel", "attention-spatial", "attention-cbam",
+    "class-weights", "no-balance",
 )  # fmt: skip
 THESIS = {"normal": "thesis-normal", "albedo": "thesis-albedo", "depth": "thesis-depth",
           "all": "thesis-normal+albedo+depth"}  # fmt: skip

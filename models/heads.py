@@ -31,6 +31,8 @@ class EmbeddingHead(nn.Module):
         Only where training is over: the last norm no longer tells the statistics of what it sees.
         """
         norm, weight = self.scale, self.project.weight
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         matrix = matrix.to(weight)
         gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
         offset = matrix @ (norm.bias - norm.running_mean * gain)

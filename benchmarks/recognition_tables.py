@@ -161,7 +161,7 @@ def invariance(found: Results) -> str:
     head = ["attribute", "probe", "chance", *(f"`{run}`" for run in shown), "share of `plain`'s distance"]
     rows = []
     for attribute in ATTRIBUTES:
-        for probe in ("linear", "mlp"):
+        for probe in ("linear", "mlp", "crossed"):
             metric, chance = f"invariance.probe.{attribute}.{probe}", f"invariance.probe.{attribute}.chance"
             plain, ours = found.value("plain", metric), found.value("normal", metric)
             none = found.value("normal", chance)

@@ -136,15 +136,39 @@ def split(seed: int, subjects: int, leak: float, curved: bool = False):
     return vectors, np.array([f"{seed}-{p}" for p in people]), {"spectacles": label}
 
 
+def _of_width(width: int):
+    vectors, people, labels = split(0, 80, 0.0)
+    return np.random.default_rng(1).normal(size=(len(vectors), width)), people, labels
+
+
 def test_a_probe_finds_what_is_there_and_nothing_where_nothing_is():
     weights = resample(40, 100, np.random.default_rng(0))
     leaking = probe_attributes(split(0, 80, 2.0), split(1, 40, 2.0), weights, seed=7)["spectacles"]
-    silent = probe_attributes(split(2, 80, 0.0), split(3, 40, 0.0), weights, seed=7)["spectacles"]
-    for kind in ("linear", "mlp"):
+    silent = probe_attributes(split(2, 80, 0.0), split(4, 40, 0.0), weights, seed=7)["spectacles"]
+    for kind in ("linear", "mlp", "crossed"):
         assert leaking[kind]["value"] > 0.85
         assert leaking[f"{kind}_auroc"]["value"] > 0.9
         assert silent[kind]["low"] < 0.5 < silent[kind]["high"]
     assert leaking["chance"] == {"value": 0.5}
+
+
+def test_the_crossed_probe_finds_what_was_erased_by_the_look_of_training_subjects_alone():
+    """Its line is fitted on strangers to the training, so a line that is only silent there does not deceive it."""
+    train, test = split(0, 80, 0.0), split(1, 60, 2.0)
+    found = probe_attributes(train, test, resample(60, 100, np.random.default_rng(0)), seed=7)["spectacles"]
+    assert found["linear"]["value"] < 0.7
+    assert found["crossed"]["value"] > 0.9
+
+
+def test_the_crossed_probe_is_never_tried_on_a_subject_that_it_has_seen():
+    """Each subject has a class and a place of its own: told again it is known, told first it is a guess."""
+    rng = np.random.default_rng(5)
+    people = np.repeat(np.arange(60), 5)
+    label = rng.integers(0, 2, size=60)[people]
+    vectors = rng.normal(size=(60, 200))[people] + 0.1 * rng.normal(size=(300, 200))
+    test = vectors, np.array([f"t{p}" for p in people]), {"spectacles": label}
+    found = probe_attributes(_of_width(200), test, resample(60, 100, rng), seed=7)["spectacles"]
+    assert found["crossed"]["low"] < 0.5 < found["crossed"]["high"]
 
 
 def test_the_mlp_finds_what_a_line_cannot():

@@ -6,9 +6,9 @@ attributes of test subjects: a linear one (logistic regression) and a small MLP 
 classes alike and choose their regularisation, and the MLP its epoch, on training subjects held out. Their balanced
 accuracy on test subjects is held against chance, one half: the constant answer, whatever the skew.
 
-Where attributes have been erased by what training subjects showed (`models.erasure`), a line fitted on these cannot win.
-So a third probe (`crossed`) has labelled faces of people like those it is tried on: it is fitted, in a line too, on half
-of the test subjects and tried on the other half, and the other way about.
+Where attributes have been erased by what training subjects showed (`models.erasure`), a line fitted on these cannot
+win. So a third probe (`crossed`) has labelled faces of people like those it is tried on: it is fitted, in a line too,
+on half of the test subjects and tried on the other half, and the other way about.
 
 References: Y. Elazar, Y. Goldberg, "Adversarial removal of demographic attributes from text data", EMNLP 2018,
 arXiv:1808.06640 (what an adversary no longer finds, a fresh classifier often does).

@@ -6,9 +6,10 @@
 
 Each run is the real commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside
 its results in recipes/recognition/runs/SEED/RUN. A run whose results are there and whose parameters are the same is
-left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results
-(recognition_rows.py), with the paired differences of the runs that experiments.yaml compares. After `make yale` some
-are also scored on the real faces (`yale.` before their metrics).
+left alone, unless a run that it fuses has been trained since; one that was stopped goes on. After each,
+docs/results/recognition.csv is written anew from all results (recognition_rows.py), with the paired differences of the
+runs that experiments.yaml compares. After `make yale` some are also scored on the real faces (`yale.` before their
+metrics).
 """
 
 from __future__ import annotations
@@ -75,9 +76,8 @@ def splits_of(params: Path, run: Mapping[str, Any]) -> Path:
     if "balance" not in run:
         return Path("data/splits.parquet")
     name = "-".join(str(value) for value in run["balance"].values())
-    splits = Path("data") / f"splits-{name}.parquet"
-    if not (RECIPE / splits).exists():
-        psface("balance", "--params", params, "--out", splits, "--summary", Path("data") / f"balance-{name}")
+    splits = Path("data") / f"splits-{name}.parquet"  # made anew, since its sessions or parameters may have changed
+    psface("balance", "--params", params, "--out", splits, "--summary", Path("data") / f"balance-{name}")
     return splits
 
 
@@ -117,10 +117,14 @@ def score_yale(name: str, seed: int) -> None:
     evaluate(name, Path("runs") / str(seed) / name, "yale", tables)
 
 
-def is_done(name: str, seed: int, text: str) -> bool:
-    """Whether a run's results are there, by the same parameters."""
-    path = RECIPE / "runs" / str(seed) / name / "done.json"
-    return path.exists() and json.loads(path.read_text())["params"] == text
+def is_done(name: str, run: Mapping[str, Any], seed: int, text: str) -> bool:
+    """Whether a run's results are there, by the same parameters and of the same branches."""
+    runs = RECIPE / "runs" / str(seed)
+    path = runs / name / "done.json"
+    if not path.exists() or json.loads(path.read_text())["params"] != text:
+        return False
+    branches = [runs / modality / "done.json" for modality in run.get("fuse", ())]
+    return not any(each.exists() and each.stat().st_mtime_ns > path.stat().st_mtime_ns for each in branches)
 
 
 def lacks_yale(name: str, seed: int) -> bool:
@@ -161,7 +165,7 @@ def main() -> None:
             if options.runs and name not in options.runs:
                 continue
             text = yaml.safe_dump(params_of(name, run, seed, root, own), sort_keys=False)
-            done = is_done(name, seed, text)
+            done = is_done(name, run, seed, text)
             if options.list:
                 print(f"{seed}  {name:20s} {'done' if done else 'to do'}")
                 continue

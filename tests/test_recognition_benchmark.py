@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -49,10 +50,37 @@ def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path, monkey
     monkeypatch.setattr(recognition, "RECIPE", tmp_path)
     folder = tmp_path / "runs" / "7" / "normal"
     folder.mkdir(parents=True)
-    assert not recognition.is_done("normal", 7, "a: 1\n")
+    run = LISTED["normal"]
+    assert not recognition.is_done("normal", run, 7, "a: 1\n")
     (folder / "done.json").write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
-    assert recognition.is_done("normal", 7, "a: 1\n")
-    assert not recognition.is_done("normal", 7, "a: 2\n")
+    assert recognition.is_done("normal", run, 7, "a: 1\n")
+    assert not recognition.is_done("normal", run, 7, "a: 2\n")
+
+
+def test_a_fusion_is_done_again_after_one_of_its_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own parameters are the same, and its rows stayed those of branches that were no more."""
+    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    for second, name in enumerate(("normal", "depth", "normal-depth", "albedo")):
+        path = tmp_path / "runs" / "7" / name / "done.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
+        os.utime(path, (second, second))
+    assert recognition.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
+    os.utime(tmp_path / "runs" / "7" / "depth" / "done.json", (9, 9))
+    assert not recognition.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
+
+
+def test_splits_of_a_runs_own_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an earlier data set lay there, and a run was trained on them."""
+    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    asked: list[tuple[str | Path, ...]] = []
+    monkeypatch.setattr(recognition, "psface", lambda *arguments: asked.append(arguments))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "splits-none.parquet").touch()
+    assert recognition.splits_of(Path("params.yaml"), LISTED["no-balance"]) == Path("data/splits-none.parquet")
+    assert [arguments[0] for arguments in asked] == ["balance"]
+    assert recognition.splits_of(Path("params.yaml"), LISTED["normal"]) == Path("data/splits.parquet")
+    assert len(asked) == 1
 
 
 def evaluated(folder: Path, spread: float) -> Path:

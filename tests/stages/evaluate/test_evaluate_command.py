@@ -259,7 +259,7 @@ def test_other_mistakes_are_one_line(fabricate, make_run, capsys):
     splits = pd.read_parquet("data/splits.parquet")
     leaking = splits.assign(split=["train", *splits["split"][1:]])
     leaking.to_parquet("data/splits.parquet", index=False)
-    assert "test subject 1001 is in another split too" in refusal(capsys, "normal")
+    assert "subject 1001 is in test and train" in refusal(capsys, "normal")
     splits.assign(split="train").to_parquet("data/splits.parquet", index=False)
     assert "no session is in the test split" in refusal(capsys, "normal")
     Path("runs/normal/train/weights.safetensors").write_bytes(b"cut short")

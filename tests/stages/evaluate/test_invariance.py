@@ -124,6 +124,33 @@ def test_differentials_at_one_threshold():
     assert found["age"]["under_30"]["counts"]["subjects"] == (np.linspace(20, 60, 40) < 30).sum()
 
 
+def test_the_ratio_to_a_rate_that_one_subject_makes_is_open_above():
+    """All errors of one group are one subject's: a third of the resamples lack him, and the ratio has no upper end."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([f"s{i:02d}" for i in range(40)], 6)
+    noise = np.where(np.repeat(np.arange(40) % 2 == 0, 6), 0.9, 0.05)
+    noise[6:12] = 2.0  # the second subject, who is a man
+    vectors = rng.normal(size=(40, 12)).repeat(6, axis=0) + noise[:, None] * rng.normal(size=(240, 12))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    at = operating(matrix_pairs(unit @ unit.T, labels), resample(40, 400, rng))
+    gender = np.repeat(np.arange(40) % 2, 6)
+    facts = {"age": np.full(240, np.nan), "albedo": np.full(240, np.nan)}
+    found = differentials(at, subject_groups(labels, gender, facts))["gender"]
+    ratio = found["ratio"]["fnmr"]
+    assert (ratio["highest"], ratio["lowest"]) == ("female", "male")
+    assert found["male"]["counts"]["false_non_matches"] > 0
+    assert found["male"]["fnmr"]["low"] == 0
+    assert ratio["low"] < ratio["value"]
+    assert ratio["high"] is None
+
+
+def test_a_gender_is_what_no_session_of_the_subject_contradicts():
+    labels = np.repeat(list("abcd"), 3)
+    facts = {"age": np.full(12, np.nan), "albedo": np.full(12, np.nan)}
+    gender = np.array([-1, 1, 1, 0, 0, 0, 0, 1, 0, -1, -1, -1])
+    assert subject_groups(labels, gender, facts)["gender"][0].tolist() == [1, 0, -1, -1]
+
+
 def split(seed: int, subjects: int, leak: float, curved: bool = False):
     rng = np.random.default_rng(seed)
     people = np.repeat(np.arange(subjects), 5)

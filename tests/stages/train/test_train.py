@@ -352,6 +352,23 @@ def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytes
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("own", "other"), [("test", "train"), ("test", "validation"), ("train", "validation")])
+def test_a_subject_of_two_splits_is_trained_on_by_nobody(
+    ready: Path, own: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only an overlap of training and validation was seen, and among sessions with a face alone."""
+    table = pd.read_parquet("data/splits.parquet")
+    first = table.index[table["split"] == own][0]
+    table.loc[first, ["split", "keep"]] = [other, False]
+    write_parquet("data/splits.parquet", table)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert f"subject {table['subject'][first]} is in {' and '.join(sorted((own, other)))}" in said
+    assert said.count("\n") == 1
+
+
 def test_a_small_training_set_learns(ready: Path) -> None:
     """Faces of one subject share a weak pattern, which training must find. (Patterns of other subjects have nothing in
     common with them: what is seen on validation is chance.)"""

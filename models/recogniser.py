@@ -156,6 +156,11 @@ class Recogniser(nn.Module):
         parts, identity = self.decomposition(self.neck(levels[0]))
         return Decomposed(levels[1:], parts, identity)
 
+    def ages(self, seen: Decomposed) -> tuple[Tensor, Tensor]:
+        """Logits of the years (B, 101) and of the groups (B, G) of decomposed faces."""
+        years, _ = self.heads[AGE](seen.parts[AGE])
+        return years, self.heads[AGE].group(years)  # type: ignore[operator]
+
 
 def stacked(inputs: Mapping[str, Tensor], channels: Mapping[str, int], size: int) -> Tensor:
     """The modalities that ``channels`` names, as channels side by side in its order, (B, sum of channels, size, size).

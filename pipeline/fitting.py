@@ -114,6 +114,15 @@ def balanced_accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float | N
     return float(np.mean([np.mean(said[truth == c] == c) for c in present]))
 
 
+def age_error(probabilities: np.ndarray, truth: np.ndarray) -> float | None:
+    """Mean absolute error in years of the mean ages under probabilities (N, 101), of samples whose age is known."""
+    known = truth >= 0
+    if not known.any():
+        return None
+    said = probabilities[known].astype(np.float64) @ np.arange(probabilities.shape[1])
+    return float(np.abs(said - truth[known]).mean())
+
+
 def goes_on(what: str, epochs: int, batches: int = 0) -> None:
     """Say that an interrupted fit is taken up again, and where."""
     begun = f" and {batches} batches" if batches else ""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.attributes import ATTRIBUTES, classes, labels
+from pipeline.attributes import AGE, ATTRIBUTES, classes, labels
 from pipeline.errors import UserError
 from pipeline.faces import Faces, preprocess
 from pipeline.tables import read_parquet
@@ -35,7 +35,7 @@ class Samples:
     row : ndarray (N,) int
         Rows in the packed faces.
     labels : dict of ndarray (N,) int
-        By attribute, in the vocabulary; -1 where missing.
+        By attribute, in the vocabulary; -1 where missing. `age` is float32, in years.
     weight : ndarray (N,) float32
         From balancing; 1 elsewhere.
     """
@@ -86,9 +86,9 @@ def read_samples(
     """
     table = read_splits(splits)
     table = table[(table["split"] == split) & table["keep"].astype(bool)]
-    columns = {"id": str, **dict.fromkeys(attributes, int)}
+    columns = {"id": str, **{name: float if name == AGE else int for name in attributes}}
     known = read_parquet(sessions, made_by="ingest", columns=columns, key="id").set_index("id")
-    for name in attributes:
+    for name in [n for n in attributes if n != AGE]:
         if not ATTRIBUTES[name].knows(known[name].to_numpy()):
             raise UserError(f"{sessions}: codes of {name} that stand for nothing: run `psface ingest` again")
     missing = table.loc[~table["session"].isin(known.index), "session"]
@@ -106,8 +106,10 @@ def read_samples(
         subject=table["subject"].to_numpy(dtype=str),
         row=table["row"].to_numpy(dtype=int),
         labels={
-            name: labels(name, codes[name].to_numpy(dtype=np.int64, copy=True), vocabulary)
-            for name in ATTRIBUTES
+            name: labels(
+                name, codes[name].to_numpy(dtype=np.float32 if name == AGE else np.int64, copy=True), vocabulary
+            )
+            for name in (*ATTRIBUTES, AGE)
             if name in attributes
         },
         weight=table["weight"].to_numpy(dtype=np.float32, copy=True),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
 AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
+TaskName = Literal[AttributeName, "age"]  # what a recogniser tells beside the identity
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

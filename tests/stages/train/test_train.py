@@ -42,6 +42,14 @@ def prepare(**changes: Any) -> None:
     Path("params.yaml").write_text(yaml.safe_dump({"train": {"normal": {**TINY, **changes}, "frames": TINY}}))
 
 
+def give_ages() -> None:
+    """Ages from 3 to 80, of which every fifth is missing."""
+    table = pd.read_parquet("data/sessions.parquet")
+    years = np.linspace(3, 80, len(table))
+    table["age"] = np.where(np.arange(len(table)) % 5 == 2, -1.0, years)
+    write_parquet("data/sessions.parquet", table)
+
+
 @pytest.fixture
 def ready(fabricate: Callable[..., Path]) -> Path:
     """A workspace with faces, labels and splits."""
@@ -210,12 +218,21 @@ VARIED = {
         "attributes": {"gender": 1.0, "spectacles": 2.0},
         "adversaries": {},
     },
+    "ages, and both kinds of adversary against them": {
+        "sampler": "attributes",
+        "identity": {"loss": "cosface", "scale": 16, "margin": 0.2},
+        "attributes": {"age": 0.001, "gender": 1.0},
+        "adversaries": {"age": 1.0},
+        "age_groups": 4,
+        "cross_age": 0.002,
+    },
 }
 
 
 @pytest.mark.parametrize("kind", VARIED)
 def test_every_variant_goes_on_where_it_was_killed(kind: str, ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of an epoch, to the same bytes; pins the thesis's thirteenth defect, a state that was not whole."""
+    give_ages()
     prepare(**VARIED[kind])
     main(["train", "normal"])
     whole = {p.name: p.read_bytes() for p in RUN.iterdir()}
@@ -236,6 +253,55 @@ def test_every_variant_goes_on_where_it_was_killed(kind: str, ready: Path, monke
     history = pd.read_csv(RUN / "history.csv")
     assert ("weight_identity" in history) == (VARIED[kind].get("task_weights") == "uncertainty")
     assert set(load_run(RUN)[0].attributes) == set(VARIED[kind].get("attributes", ATTRIBUTES))
+
+
+def test_age_is_one_more_task(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """MTLFace's recipe as an entry of `train:`: its losses, its error in years on validation and test, no centres."""
+    give_ages()
+    prepare(**VARIED["ages, and both kinds of adversary against them"])
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump({**values, "evaluate": {"resamples": 100}}))
+    main(["train", "normal"])
+    history = pd.read_csv(RUN / "history.csv")
+    told = {"identity", "age", "gender", "adversary_age_group", "cross_age"}
+    assert {name.removeprefix("loss_") for name in history if name.startswith("loss_")} == told
+    assert (history[[f"loss_{name}" for name in told]] > 0).all(axis=None)
+    stated = yaml.safe_load((RUN / "validation.json").read_text())
+    contract, state = load_run(RUN)
+    assert contract.attributes == {"age": 101, "gender": 2}
+    assert state["heads.age.group.weight"].shape == (4, 101)
+    assert not any(name in key for key in state for name in ("cross", "centres", "adversar"))
+    model = create_model(contract.network.name, **contract.network.kwargs)
+    model.load_state_dict(state)
+    samples = read_samples("validation", faces=(faces := Faces()), sessions="data/sessions.parquet",
+                           splits="data/splits.parquet", attributes=["age"], vocabulary="binary")  # fmt: skip
+    said = embed(model, FaceStore(faces, ["normal"], samples.row).all(), mirror=mirror).probabilities["age"]
+    wrong = np.abs(said @ np.arange(101) - samples.labels["age"])[samples.labels["age"] >= 0]
+    assert stated["age_error"] == pytest.approx(wrong.mean(), rel=1e-4)
+    assert history["age_error"].iloc[stated["epoch"] - 1] == pytest.approx(stated["age_error"], abs=1e-5)
+    assert stated["balanced_accuracy"].keys() == {"gender"}
+    main(["evaluate", "normal"])
+    metrics = yaml.safe_load(Path("runs/normal/evaluate/metrics.json").read_text())
+    assert set(metrics["attributes"]) == {"gender"}
+    assert metrics["age"]["mean_absolute_error"]["value"] > 0
+    assert metrics["age"]["counts"]["sessions"] > 0
+
+
+def test_ages_that_are_missing_are_nobodys_loss(ready: Path) -> None:
+    prepare(**VARIED["ages, and both kinds of adversary against them"])
+    main(["train", "normal"])
+    history = pd.read_csv(RUN / "history.csv")
+    assert (history[["loss_age", "loss_cross_age", "loss_adversary_age_group"]] == 0).all(axis=None)
+    assert "age_error" not in history or history["age_error"].isna().all()
+    assert yaml.safe_load((RUN / "validation.json").read_text())["age_error"] is None
+
+
+def test_a_cross_age_discriminator_without_ages_is_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(cross_age=0.002)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    assert "add age to attributes" in capsys.readouterr().err
 
 
 def test_early_fusion_is_an_entry_that_lists_its_modalities(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:

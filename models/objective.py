@@ -3,12 +3,15 @@
     L = sum_t w_t L_t                                weighed by hand
     L = sum_t e^{-s_t} L_t + s_t / 2                 weighed by learned uncertainty [1]_, s_t = log sigma_t^2
 
-over the identity and the attributes; the adversaries come on top of either.
+over the identity and the attributes; the adversaries come on top of either. Attributes' losses may be damped to
+log(1 + L_t), as multi-task ArcFace's [2]_ is.
 
 References
 ----------
 .. [1] A. Kendall, Y. Gal, R. Cipolla, "Multi-task learning using uncertainty to weigh losses for scene geometry and
    semantics", CVPR 2018. arXiv:1705.07115
+.. [2] D. Montero, M. Nieto, P. Leskovsky, N. Aginako, "Boosting masked face recognition with multi-task ArcFace", 2021.
+   arXiv:2104.09874
 """
 
 from __future__ import annotations
@@ -59,6 +62,8 @@ class Objective(nn.Module):
         Weight of each attribute's loss beside the identity's 1.
     learned : bool
         The weights are where uncertainty starts from.
+    damped : bool
+        Attributes' losses are log(1 + L).
     adversaries : Adversaries, optional
     """
 
@@ -69,6 +74,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         *,
         learned: bool = False,
+        damped: bool = False,
         adversaries: Adversaries | None = None,
     ) -> None:
         super().__init__()
@@ -77,7 +83,7 @@ class Objective(nn.Module):
         self.fixed = {"identity": 1.0} | {name: float(weights[name]) for name in constants}
         starts = {name: torch.tensor([-math.log(weight)]) for name, weight in self.fixed.items()}
         self.uncertainty = nn.ParameterDict(starts if learned else {})
-        self.adversaries = adversaries
+        self.damped, self.adversaries = damped, adversaries
 
     @property
     def weights(self) -> dict[str, float]:
@@ -101,7 +107,8 @@ class Objective(nn.Module):
         loss, norm = self.identity(seen.embedding, subject, subject_weight)
         tasks = {"identity": loss}
         for name, focal in self.attributes.items():
-            tasks[name] = focal(seen.logits[name], labels[name], weight)
+            loss = focal(seen.logits[name], labels[name], weight)
+            tasks[name] = torch.log1p(loss) if self.damped else loss
         total = torch.stack([self._weighed(name, each) for name, each in tasks.items()]).sum()
         if self.adversaries is not None:
             against = self.adversaries(seen.embedding, labels, weight, share)

@@ -3,11 +3,19 @@
 The thesis behind this project put an iResNet-18 in front of five attention modules in series (spectacles, facial hair,
 expression, pose, gender) and read the identity off the last remainder. Here backbone, attributes and their order are
 chosen, and several modalities may be stacked as channels of one network.
+
+An attribute may also be read beside the embedding, off the same features after the dropout, and nothing is taken out
+for it: so does multi-task ArcFace [1]_ tell whether a mask is worn, at the cost of one small linear layer.
+
+References
+----------
+.. [1] D. Montero, M. Nieto, P. Leskovsky, N. Aginako, "Boosting masked face recognition with multi-task ArcFace", 2021.
+   arXiv:2104.09874
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -16,7 +24,7 @@ from torch import Tensor, nn
 
 from models.attention import Decomposition
 from models.backbones import BACKBONES
-from models.heads import AttributeHead, EmbeddingHead
+from models.heads import AttributeHead, BesideHead, EmbeddingHead
 from models.iresnet import conv
 from models.registry import register
 
@@ -32,7 +40,7 @@ class Recognition:
     logits : dict of Tensor (B, classes)
         By attribute.
     features : dict of Tensor (B, C)
-        By attribute: the pooled features behind the logits, for fusion.
+        By attribute: the features behind the logits, for fusion; pooled, unless read beside the embedding.
     gates : Tensor (B, modalities), optional
         How far a gated fusion trusts each modality; rows of sum 1.
     """
@@ -58,6 +66,8 @@ class Recogniser(nn.Module):
         Side of the input in pixels.
     attributes : dict
         Number of classes by attribute; their order is that in which they are taken out of the features.
+    beside : sequence of str
+        Those attributes that are read beside the embedding instead.
     width : int
         Channels of the first of the four stages; 64 is the published network.
     strides : tuple of int
@@ -85,8 +95,12 @@ class Recogniser(nn.Module):
         attention: str = "mean",
         dimension: int = 256,
         dropout: float = 0.4,
+        beside: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        unknown = sorted(set(beside) - set(attributes))
+        if unknown:
+            raise ValueError(f"expected to read known attributes beside the embedding, got {', '.join(unknown)}")
         if not channels:
             raise ValueError("expected at least one modality, got none")
         self.channels, self.size, self.dimension = dict(channels), size, dimension
@@ -95,16 +109,23 @@ class Recogniser(nn.Module):
         wide = min(self.backbone.out_channels, 8 * width)
         self.neck = _neck(self.backbone.out_channels, wide)
         side = -(-size // self.backbone.reduction)
-        self.decomposition = Decomposition(wide, tuple(attributes), attention)
-        self.heads = nn.ModuleDict({name: AttributeHead(wide, classes) for name, classes in attributes.items()})
+        self.beside = tuple(beside)
+        self.decomposition = Decomposition(wide, [name for name in attributes if name not in beside], attention)
+        self.heads = nn.ModuleDict(
+            {
+                name: BesideHead(wide * side * side, classes) if name in beside else AttributeHead(wide, classes)
+                for name, classes in attributes.items()
+            }
+        )
         self.embedding = EmbeddingHead(wide, side * side, dimension, dropout)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Recognition:
         """Faces by modality, (B, channels, size, size) each -> what they say."""
         parts, identity = self.decomposition(self.neck(self.backbone(self._stacked(inputs))))
-        said = {name: head(parts[name]) for name, head in self.heads.items()}
+        flat = self.embedding.flat(identity)
+        said = {name: head(flat if name in self.beside else parts[name]) for name, head in self.heads.items()}
         return Recognition(
-            embedding=self.embedding(identity),
+            embedding=self.embedding.read(flat),
             logits={name: logits for name, (logits, _) in said.items()},
             features={name: pooled for name, (_, pooled) in said.items()},
         )

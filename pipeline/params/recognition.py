@@ -139,7 +139,8 @@ class Train(Section):
     vocabulary: Literal["binary", "photoface"] = "binary"
     attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # in the order in which they are taken out; weight of each loss
     task_weights: Literal["fixed", "uncertainty"] = "fixed"
-    attribute_loss: Literal["focal", "cross_entropy"] = "focal"
+    beside: tuple[AttributeName, ...] = ()  # of them, those that are read beside the embedding, and not taken out
+    attribute_loss: Literal["focal", "cross_entropy", "log_cross_entropy"] = "focal"
     focus: NonNegative = 1.0  # gamma of the commonest class
     adversaries: AttributeCoefficients = COEFFICIENTS  # of their reversed gradients
     adversary: Adversary = Adversary()
@@ -161,6 +162,13 @@ class Train(Section):
                 f"embeddings of {self.dimension} numbers start with a norm of {start:.3g}, outside MagFace's range of "
                 f"{least:g} to {most:g}: make train.dimension at least {int(least**2) + 1}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _beside_which_are_known(self) -> Self:
+        unknown = [name for name in self.beside if name not in self.attributes]
+        if unknown:
+            raise ValueError(f"beside names {unknown[0]}, which is none of `attributes`: give it a weight there")
         return self
 
     @model_validator(mode="after")

@@ -44,6 +44,7 @@ def make_objective(params: Train, train: Samples, subjects: int) -> Objective:
         balanced if params.attribute_loss == "focal" else plain,
         {str(name): weight for name, weight in params.attributes.items()},
         learned=params.task_weights == "uncertainty",
+        damped=params.attribute_loss == "log_cross_entropy",
         adversaries=Adversaries(params.dimension, alpha, coefficients) if coefficients else None,
     )
 
@@ -97,6 +98,7 @@ def contract_of(run: str, params: Train, store: FaceStore) -> Contract:
         "attention": params.attention,
         "dimension": params.dimension,
         "dropout": params.dropout,
+        **({"beside": list(params.beside)} if params.beside else {}),
     }
     return Contract(
         run=run,

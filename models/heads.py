@@ -1,4 +1,4 @@
-"""What reads features: the embedding, an attribute."""
+"""What reads features: the embedding, an attribute, an attribute beside the embedding."""
 
 from __future__ import annotations
 
@@ -21,8 +21,18 @@ class EmbeddingHead(nn.Module):
         self.project = nn.Linear(channels * cells, dimension, bias=False)
         self.scale = nn.BatchNorm1d(dimension)
 
+    def flat(self, x: Tensor) -> Tensor:
+        """The features that the embedding is projected from, (B, C h w), after the dropout."""
+        dropped: Tensor = self.dropout(self.norm(x).flatten(1))
+        return dropped
+
+    def read(self, flat: Tensor) -> Tensor:
+        """The embedding, of what `flat` gives."""
+        embedding: Tensor = self.scale(self.project(flat))
+        return embedding
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale(self.project(self.dropout(self.norm(x).flatten(1))))
+        return self.read(self.flat(x))
 
     @torch.no_grad()
     def map(self, matrix: Tensor) -> None:
@@ -54,3 +64,14 @@ class AttributeHead(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         pooled = self.norm(x).mean(dim=(2, 3))  # (B, C)
         return self.classify(pooled), pooled
+
+
+class BesideHead(nn.Module):
+    """Flat features (B, F) that the embedding is projected from -> logits (B, classes), and the same features."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.classify = nn.Linear(features, classes)
+
+    def forward(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        return self.classify(flat), flat

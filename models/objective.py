@@ -4,12 +4,14 @@
     L = sum_t e^{-s_t} L_t + s_t / 2                 weighed by learned uncertainty [1]_, s_t = log sigma_t^2
 
 over the identity and the attributes; the adversaries come on top of either, and the cross-age discriminator with its
-weight.
+weight. Attributes' losses may be damped to log(1 + L_t), as multi-task ArcFace's [2]_ is.
 
 References
 ----------
 .. [1] A. Kendall, Y. Gal, R. Cipolla, "Multi-task learning using uncertainty to weigh losses for scene geometry and
    semantics", CVPR 2018. arXiv:1705.07115
+.. [2] D. Montero, M. Nieto, P. Leskovsky, N. Aginako, "Boosting masked face recognition with multi-task ArcFace", 2021.
+   arXiv:2104.09874
 """
 
 from __future__ import annotations
@@ -62,6 +64,8 @@ class Objective(nn.Module):
         Weight of each attribute's loss beside the identity's 1.
     learned : bool
         The weights are where uncertainty starts from.
+    damped : bool
+        Attributes' losses are log(1 + L).
     adversaries : Adversaries, optional
     age : AgeLoss, optional
         The loss of the age; its weight is among the others.
@@ -78,6 +82,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         *,
         learned: bool = False,
+        damped: bool = False,
         adversaries: Adversaries | None = None,
         age: AgeLoss | None = None,
         cross_age: CrossAge | None = None,
@@ -91,7 +96,7 @@ class Objective(nn.Module):
         self.fixed = {"identity": 1.0} | {name: float(weights[name]) for name in tasks}
         starts = {name: torch.tensor([-math.log(weight)]) for name, weight in self.fixed.items()}
         self.uncertainty = nn.ParameterDict(starts if learned else {})
-        self.adversaries = adversaries
+        self.damped, self.adversaries = damped, adversaries
 
     @property
     def weights(self) -> dict[str, float]:
@@ -116,7 +121,8 @@ class Objective(nn.Module):
         loss, norm = self.identity(seen.embedding, subject, subject_weight)
         tasks = {"identity": loss}
         for name, focal in self.attributes.items():
-            tasks[name] = focal(seen.logits[name], labels[name], weight)
+            loss = focal(seen.logits[name], labels[name], weight)
+            tasks[name] = torch.log1p(loss) if self.damped else loss
         if self.age is not None:
             tasks[AGE] = self.age(seen.logits[AGE], seen.logits[AGE_GROUP], labels[AGE], weight)
         total = torch.stack([self._weighed(name, each) for name, each in tasks.items()]).sum()

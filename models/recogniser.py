@@ -3,11 +3,19 @@
 The thesis behind this project put an iResNet-18 in front of five attention modules in series (spectacles, facial hair,
 expression, pose, gender) and read the identity off the last remainder. Here backbone, attributes and their order are
 chosen, and several modalities may be stacked as channels of one network.
+
+An attribute may also be read beside the embedding, off the same features after the dropout, and nothing is taken out
+for it: so does multi-task ArcFace [1]_ tell whether a mask is worn, at the cost of one small linear layer.
+
+References
+----------
+.. [1] D. Montero, M. Nieto, P. Leskovsky, N. Aginako, "Boosting masked face recognition with multi-task ArcFace", 2021.
+   arXiv:2104.09874
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +25,7 @@ from torch import Tensor, nn
 from models.age import AGE, AGE_GROUP, GROUPS, AgeHead
 from models.attention import Decomposition
 from models.backbones import BACKBONES, levels_of
-from models.heads import AttributeHead, EmbeddingHead
+from models.heads import AttributeHead, BesideHead, EmbeddingHead
 from models.iresnet import conv
 from models.registry import register
 
@@ -33,7 +41,7 @@ class Recognition:
     logits : dict of Tensor (B, classes)
         By attribute; the classes of `age` are its years, and `age_group` stands beside it.
     features : dict of Tensor (B, C)
-        By attribute: the pooled features behind the logits, for fusion.
+        By attribute: the features behind the logits, for fusion; pooled, unless read beside the embedding.
     gates : Tensor (B, modalities), optional
         How far a gated fusion trusts each modality; rows of sum 1.
     identity : Tensor (B, C, h, w), optional
@@ -82,6 +90,9 @@ class Recogniser(nn.Module):
     attributes : dict
         Number of classes by attribute; their order is that in which they are taken out of the features. `age` has 101,
         one a year, and a head of its own (`models.age`). What has 0 is taken out and read by no head.
+        Number of classes by attribute; their order is that in which they are taken out of the features.
+    beside : sequence of str
+        Those attributes that are read beside the embedding instead.
     width : int
         Channels of the first of the four stages; 64 is the published network.
     strides : tuple of int
@@ -112,8 +123,12 @@ class Recogniser(nn.Module):
         dimension: int = 256,
         dropout: float = 0.4,
         age_groups: int = GROUPS,
+        beside: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        unknown = sorted(set(beside) - (set(attributes) - {AGE}))
+        if unknown:
+            raise ValueError(f"expected to read known attributes beside the embedding, got {', '.join(unknown)}")
         if not channels:
             raise ValueError("expected at least one modality, got none")
         self.channels, self.size, self.dimension = dict(channels), size, dimension
@@ -123,12 +138,11 @@ class Recogniser(nn.Module):
         self.neck = _neck(self.backbone.out_channels, wide)
         side = -(-size // self.backbone.reduction)
         self.shape = wide, side, side
-        self.decomposition = Decomposition(wide, tuple(attributes), attention)
+        self.beside = tuple(beside)
+        self.decomposition = Decomposition(wide, [name for name in attributes if name not in beside], attention)
         self.heads = nn.ModuleDict(
             {
-                name: AgeHead(wide, side * side, hidden=wide, groups=age_groups)
-                if name == AGE
-                else AttributeHead(wide, classes)
+                name: _head(name, classes, self.shape, name in beside, age_groups)
                 for name, classes in attributes.items()
                 if classes
             }
@@ -139,12 +153,13 @@ class Recogniser(nn.Module):
         """Faces by modality, (B, channels, size, size) each -> what they say."""
         x = stacked(inputs, self.channels, self.size)
         parts, identity = self.decomposition(self.neck(self.backbone(x)))
-        said = {name: head(parts[name]) for name, head in self.heads.items()}
+        flat = self.embedding.flat(identity)
+        said = {name: head(flat if name in self.beside else parts[name]) for name, head in self.heads.items()}
         logits = {name: each for name, (each, _) in said.items()}
         if AGE in logits:
             logits[AGE_GROUP] = self.heads[AGE].group(logits[AGE])  # type: ignore[operator]
         return Recognition(
-            embedding=self.embedding(identity),
+            embedding=self.embedding.read(flat),
             logits=logits,
             features={name: pooled for name, (_, pooled) in said.items()},
             identity=identity,
@@ -181,6 +196,14 @@ def stacked(inputs: Mapping[str, Tensor], channels: Mapping[str, int], size: int
     if len(channels) == 1:
         return inputs[next(iter(channels))]
     return torch.cat([inputs[name] for name in channels], dim=1)
+
+
+def _head(name: str, classes: int, shape: tuple[int, int, int], beside: bool, age_groups: int) -> nn.Module:
+    """What reads one attribute, off maps of a shape (C, h, w) or beside the embedding."""
+    channels, height, width = shape
+    if name == AGE:
+        return AgeHead(channels, height * width, hidden=channels, groups=age_groups)
+    return BesideHead(channels * height * width, classes) if beside else AttributeHead(channels, classes)
 
 
 def _neck(channels_in: int, channels: int) -> nn.Module:

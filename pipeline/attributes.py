@@ -1,4 +1,4 @@
-"""The attributes of a session, in Photoface's vocabulary and in a binary one.
+"""The attributes of a session, in Photoface's vocabulary and in a binary one; and whether a mask is worn.
 
 A label is an integer code into `Attribute.classes`; -1 means that it is missing, and no loss or metric counts it. The
 age is another kind of label: a number of years, in either vocabulary, of which networks tell the whole ones to 100.
@@ -6,6 +6,7 @@ age is another kind of label: a number of years, in either vocabulary, of which 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,16 @@ YEARS = tuple(str(year) for year in range(101))
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute: its classes in code order, and the binary class (0 or 1) of each code."""
+    """One attribute: its classes in code order, and the binary class (0 or 1) of each code.
+
+    Of an ``optional`` one nothing is said where no session of a data set has a label.
+    """
 
     name: str
     classes: tuple[str, ...]
     binary: tuple[int, ...]
     binary_classes: tuple[str, str]
+    optional: bool = False
 
     def code(self, text: str) -> int:
         """The code of a label as Photoface writes it; -1 for an unknown one."""
@@ -50,8 +55,14 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute(
             "expression", ("blankstare", "positive", "negative", "emoOther"), (0, 1, 1, 1), ("blankstare", "other")
         ),
+        Attribute("mask", ("no", "yes"), (0, 1), ("no", "yes"), optional=True),
     )
 }
+
+
+def told(codes: Mapping[str, np.ndarray]) -> list[str]:
+    """The attributes that are to be spoken of, given the codes (N,) of each: not an optional one without a label."""
+    return [name for name, a in ATTRIBUTES.items() if not a.optional or (np.asarray(codes[name]) != MISSING).any()]
 
 
 def classes(name: str, vocabulary: str) -> tuple[str, ...]:

@@ -43,10 +43,12 @@ class Session:
         Where near flashes are, mm from where the camera's axis meets the face.
     camera : Camera
         What is known of the camera, :class:`pipeline.rig.Camera`.
-    gender, spectacles, facial_hair, pose, expression : int
+    gender, spectacles, facial_hair, pose, expression, mask : int
         Codes of `pipeline.attributes`; -1 where missing.
     age : float
         Years; -1 where missing.
+    mask_design : str
+        Of the mask that is worn, `pipeline.maskdesigns`; empty where none is or nobody knows.
     """
 
     id: str
@@ -65,7 +67,9 @@ class Session:
     facial_hair: int = MISSING
     pose: int = MISSING
     expression: int = MISSING
+    mask: int = MISSING
     age: float = float(MISSING)
+    mask_design: str = ""
     positions: np.ndarray | None = None
     camera: Camera = field(default_factory=Camera)
 

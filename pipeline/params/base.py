@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.maskdesigns import expand
+
 Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
-AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
+AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender", "mask"]
 TaskName = Literal[AttributeName, "age"]  # what a recogniser tells beside the identity
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -15,6 +17,12 @@ NonNegative = Annotated[float, Field(ge=0)]
 Transfer = Literal["linear", "srgb"] | Annotated[float, Field(ge=1, le=4)]  # a tone curve: its name or its gamma
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all generators take
+
+
+def known_designs(designs: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of designs of masks as they are, if all of them are such."""
+    expand(designs)
+    return designs
 
 
 class Section(BaseModel):

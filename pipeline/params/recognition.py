@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from pipeline.params.base import Count, Modality, NonNegative, Positive, Section, Seed, Share, TaskName
+from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Positive, Section, Seed, Share, TaskName
 
 
 class MagFace(Section):
@@ -140,7 +140,8 @@ class Train(Section):
     vocabulary: Literal["binary", "photoface"] = "binary"
     attributes: AttributeWeights = ATTRIBUTE_WEIGHTS  # in the order in which they are taken out; weight of each loss
     task_weights: Literal["fixed", "uncertainty"] = "fixed"
-    attribute_loss: Literal["focal", "cross_entropy"] = "focal"
+    beside: tuple[AttributeName, ...] = ()  # of them, those that are read beside the embedding, and not taken out
+    attribute_loss: Literal["focal", "cross_entropy", "log_cross_entropy"] = "focal"
     focus: NonNegative = 1.0  # gamma of the commonest class
     adversaries: AttributeCoefficients = COEFFICIENTS  # of their reversed gradients
     adversary: Adversary = Adversary()
@@ -171,6 +172,13 @@ class Train(Section):
     def _knows_ages(self) -> Self:
         if self.cross_age and "age" not in self.attributes:
             raise ValueError("cross_age reads ages that `attributes` does not ask for: add age to attributes")
+        return self
+
+    @model_validator(mode="after")
+    def _beside_which_are_known(self) -> Self:
+        unknown = [name for name in self.beside if name not in self.attributes]
+        if unknown:
+            raise ValueError(f"beside names {unknown[0]}, which is none of `attributes`: give it a weight there")
         return self
 
     @model_validator(mode="after")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.params.base import AttributeName, Count, Positive, Section, Seed, Share, Transfer
+from pipeline.params.base import AttributeName, Count, Positive, Section, Seed, Share, Transfer, known_designs
 
 
 class Deal(Section):
@@ -75,7 +75,8 @@ class Balance(Section):
 
     ``validation`` and ``test`` are shares of the subjects; training takes the rest. ``minimum_share`` is that of the
     rarer class of each of ``attributes`` among the training sessions that are kept, at most ``cap`` and at least
-    ``floor`` a subject; ``time_limit`` is in seconds a program.
+    ``floor`` a subject; ``time_limit`` is in seconds a program. Masked sessions of a design among
+    ``unseen_masks`` are for test alone, and test has no others (docs/masks.md).
     """
 
     seed: Seed
@@ -87,6 +88,7 @@ class Balance(Section):
     cap: Count = 20
     floor: Count = 2
     time_limit: Positive = 60.0
+    unseen_masks: Annotated[tuple[str, ...], AfterValidator(known_designs)] = ()
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

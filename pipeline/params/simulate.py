@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.lights import from_angles
-from pipeline.params.base import Count, NonNegative, Positive, Section, Seed
+from pipeline.maskdesigns import TYPES
+from pipeline.params.base import Count, NonNegative, Positive, Section, Seed, Share, known_designs
 
 NEAREST = 400.0  # mm from the point on the camera's axis near which faces are
 
@@ -112,6 +113,8 @@ class Simulate(Section):
 
     ``sessions`` is a number a subject, or ``photoface`` for the real database's skew. The sessions of a subject take
     the rigs in turn, and the ``ages`` in turn where any are given (years; otherwise a subject has one adult age).
+    ``masks`` is the share of the sessions in which a face mask is worn, of one of the ``mask_designs``; with
+    ``mask_twins`` each of them is also photographed without it (docs/masks.md).
     """
 
     seed: Seed
@@ -123,6 +126,9 @@ class Simulate(Section):
     frequencies: Frequencies = Frequencies()
     variation: Variation = Variation()
     effects: Effects = Effects()
+    masks: Share = 0.0
+    mask_designs: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(known_designs)] = TYPES
+    mask_twins: bool = False
 
     @field_validator("rigs")
     @classmethod

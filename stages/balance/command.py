@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline.attributes import ATTRIBUTES
 from pipeline.errors import UserError
 from pipeline.faces import INDEX_COLUMNS
+from pipeline.maskdesigns import expand
 from pipeline.params import Balance, section
 from pipeline.progress import wrote
 from pipeline.sessions import read_sessions, sessions_frame
@@ -21,7 +22,7 @@ from stages.balance.program import Problem
 from stages.balance.splits import roles, split_subjects
 from stages.balance.summary import before_after, cost, draw_before_after
 
-CODE = ("stages.balance", "pipeline.attributes")
+CODE = ("stages.balance", "pipeline.attributes", "pipeline.maskdesigns")
 COLUMNS = ["session", "subject", "split", "keep", "weight", "role"]
 
 
@@ -80,7 +81,7 @@ def usable(sessions: str, faces: str) -> pd.DataFrame:
     table = table[table["session"].isin(index.loc[index["row"] >= 0, "session"])]
     if table.empty:
         raise UserError(f"{faces}: no session of {sessions} has a face; see its column reason")
-    return table[["session", "subject", *ATTRIBUTES]].reset_index(drop=True)
+    return table[["session", "subject", *ATTRIBUTES, "mask_design"]].reset_index(drop=True)
 
 
 def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str]]:
@@ -91,6 +92,9 @@ def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str
         split=table["subject"].map(split_subjects(table, shares, seed=params.seed)), keep=True, weight=1.0,
         role=roles(table, seed=params.seed),
     )  # fmt: skip
+    if params.unseen_masks:
+        table = apart(table, params.unseen_masks)
+        table["role"] = roles(table, seed=params.seed)
     train = (table["split"] == "train").to_numpy()
     problem = training(table, params)
     done = balance(problem, params.method, params.minimum_share, seed=params.seed, time_limit=params.time_limit)
@@ -98,6 +102,22 @@ def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str
     table.loc[train, "keep"] = done.keep
     table.loc[train, "weight"] = done.weight
     return table, done.notes
+
+
+def apart(table: pd.DataFrame, unseen: tuple[str, ...]) -> pd.DataFrame:
+    """The sessions of a table with splits whose mask, if they wear one, belongs there: unseen designs to test alone.
+
+    Raises
+    ------
+    UserError
+        No masked session of test is left.
+    """
+    names = {"/".join(each) for each in expand(unseen)}
+    worn, test = table["mask_design"].ne(""), table["split"].eq("test")
+    kept = ~worn | table["mask_design"].isin(names).eq(test)
+    if not (worn & test & kept).any():
+        raise UserError(f"no test session wears one of balance.unseen_masks ({', '.join(unseen)}): name other designs")
+    return table[kept].reset_index(drop=True)
 
 
 def training(table: pd.DataFrame, params: Balance) -> Problem:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.attributes import ATTRIBUTES
+from pipeline.attributes import ATTRIBUTES, told
 from pipeline.tables import write_atomic
 from stages.balance.methods import balance
 from stages.balance.program import Problem
@@ -23,7 +23,8 @@ def before_after(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     train = (table["split"] == "train").to_numpy()
     weight = table["weight"].to_numpy() * table["keep"].to_numpy() * train
-    for name, attribute in ATTRIBUTES.items():
+    for name in told({name: table[name].to_numpy() for name in ATTRIBUTES}):
+        attribute = ATTRIBUTES[name]
         codes = attribute.to_binary(table[name].to_numpy())
         for value, label in enumerate(attribute.binary_classes):
             of = codes == value

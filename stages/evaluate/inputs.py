@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from pipeline.attributes import ATTRIBUTES
+from pipeline.attributes import ATTRIBUTES, told
 from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces
@@ -40,7 +40,8 @@ class EvaluationSet:
     rigs
         (N,) text.
     binary
-        By attribute, (N,) labels in the binary vocabulary, -1 where missing, whatever the run's own is.
+        By attribute, (N,) labels in the binary vocabulary, -1 where missing, whatever the run's own is; without those
+        that need not be spoken of.
     facts
         By name (N,) float64, NaN where unknown: `age` in years; `albedo`, the median inside the face as reconstructed;
         `detector`, its score; `residual` and `integrability` of the reconstruction.
@@ -82,10 +83,11 @@ def read_evaluation_set(
     )
     known = read_parquet(sessions, made_by="ingest", columns={"id": str, "rig": object}).set_index("id")
     known = known.loc[samples.session]
+    binary = in_binary(samples.labels, contract.vocabulary)
     return EvaluationSet(
         samples=samples,
         rigs=known["rig"].to_numpy(dtype=str),
-        binary=in_binary(samples.labels, contract.vocabulary),
+        binary={name: binary[name] for name in told(binary)},
         facts={
             "age": _numbers(known.reindex(columns=["age"])["age"]),
             "albedo": _albedo(packed, samples.row),

@@ -158,7 +158,7 @@ def _counts(contract: Contract, data: EvaluationSet, found: Recognition, resampl
         "rigs": {str(rig) or "unknown": int(size) for rig, size in zip(rigs, sizes, strict=True)},
         "attributes": {
             name: class_counts(data.samples.labels[name], data.samples.subject, classes(name, contract.vocabulary))
-            for name in ATTRIBUTES
+            for name in data.binary
         },
         "resamples": resamples,
     }

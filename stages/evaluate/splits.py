@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.attributes import ATTRIBUTES, MISSING, classes
+from pipeline.attributes import MISSING, classes
 from pipeline.identification import rank1_pairs
 from pipeline.verification import interval
 from stages.evaluate.groups import Operating, group_aucs
@@ -31,7 +31,7 @@ def conditions(labels: np.ndarray, names: tuple[str, ...], pairs: np.ndarray) ->
 
 def split_labels(binary: dict[str, np.ndarray], rigs: np.ndarray) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
     """What pairs are split by: each attribute with its classes, and the rig."""
-    found = {name: (binary[name], classes(name, "binary")) for name in ATTRIBUTES}
+    found = {name: (binary[name], classes(name, "binary")) for name in binary}
     return found | {"rig": (np.unique(rigs, return_inverse=True)[1], ())}
 
 

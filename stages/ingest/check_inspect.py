@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.attributes import ATTRIBUTES
+from pipeline.attributes import ATTRIBUTES, told
 from pipeline.errors import Rejected, UserError
 from pipeline.images import SUFFIXES
 from pipeline.lights import condition, to_angles
@@ -113,6 +113,11 @@ class Inspection:
         codes = Counter(int(getattr(s, name)) for s in self.sessions)
         named = {word: codes[code] for code, word in enumerate(ATTRIBUTES[name].classes)}
         return {**named, "missing": codes[-1]}
+
+    @property
+    def told(self) -> list[str]:
+        """The attributes to speak of."""
+        return told({name: np.array([getattr(s, name) for s in self.sessions], int) for name in ATTRIBUTES})
 
     def learnable(self) -> tuple[str, ...]:
         """The attributes of which the labels have both binary classes."""

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.attributes import ATTRIBUTES
 from stages.ingest.check_inspect import Inspection, Rig
 from stages.ingest.check_warnings import warnings_of
 from stages.ingest.command import kind_of_reason
@@ -50,7 +49,7 @@ def as_values(found: Inspection) -> dict[str, Any]:
         "images": [{**asdict(kind), "frames": number} for kind, number in found.kinds],
         "no_lights": found.unlit,
         "rigs": [asdict(rig) for rig in found.rigs],
-        "labels": {name: found.label_counts(name) for name in ATTRIBUTES},
+        "labels": {name: found.label_counts(name) for name in found.told},
         "pixels_read": {"sessions": found.read, "of": found.sound},
         "looked_at": [
             {
@@ -121,7 +120,7 @@ def _angles(rig: Rig) -> Iterator[str]:
 def _labels(found: Inspection) -> Iterator[str]:
     if not found.sessions:
         return
-    for name in ATTRIBUTES:
+    for name in found.told:
         counts = found.label_counts(name)
         known = ", ".join(f"{word} {n}" for word, n in counts.items() if n and word != "missing")
         missing = f"{counts['missing']} missing" if counts["missing"] else ""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.attributes import ATTRIBUTES
 from pipeline.images import SUFFIXES
 from pipeline.sessions import Session
 from stages.ingest.check_inspect import Inspection
@@ -101,7 +100,7 @@ def _people(found: Inspection) -> Iterator[str]:
         )
     elif once > len(subjects) / 2:
         yield f"{once} of {len(subjects)} subjects have one session: they cannot be recognised again"
-    lacking = [name for name in ATTRIBUTES if name not in found.learnable()]
+    lacking = [name for name in found.told if name not in found.learnable()]
     if lacking:
         yield f"labels of {', '.join(lacking)} are of one class or missing: nothing can be learnt of them"
 

@@ -31,6 +31,7 @@ CODE = (
     "pipeline.images",
     "pipeline.lights",
     "pipeline.maps",
+    "pipeline.maskdesigns",
     "pipeline.rig",
     "pipeline.sessions",
 )

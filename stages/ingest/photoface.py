@@ -4,6 +4,7 @@
                                              LightSource.m         zenith and azimuth of each flash
                                              metadataII.txt        gender, spectacles, facial hair, pose, quality,
                                                                    occlusion, emotion, and more: one line, commas
+                                                                   (simulated: `mask no`, or `mask` and its design)
                                              metadata.txt          eleven landmarks by hand (not needed here)
                                              truth.exr             simulated only; its header knows the age
                                              ambient.bmp           optional: no flash
@@ -26,6 +27,7 @@ from pipeline.attributes import ATTRIBUTES, MISSING
 from pipeline.errors import Rejected
 from pipeline.lights import check_lights, from_angles
 from pipeline.maps import read_attributes
+from pipeline.maskdesigns import TYPES
 from pipeline.params import Ingest
 from pipeline.sessions import UNKNOWN_RIG, Session
 from pipeline.tables import read_text
@@ -45,6 +47,7 @@ FRAME = re.compile(r"im(\d+)\.(bmp|exr)", re.IGNORECASE)
 RIG = re.compile(r"^[ \t]*%[ \t]*rig[ \t]+(\S{1,80})", re.IGNORECASE | re.MULTILINE)
 QUALITIES = ("ok", "blur", "dark")
 MAX_TEXT = 1 << 16  # bytes of a LightSource.m or a metadataII.txt
+MASK = "mask "  # begins the field that says which is worn
 NO_OCCLUSION = ("", "-", "no", "none")
 
 
@@ -141,9 +144,12 @@ def parse_metadata(text: str) -> dict[str, int | str]:
     """Labels from the line of a ``metadataII.txt``; what is absent or not in the vocabulary is missing (-1, "")."""
     fields = [field.strip() for field in text.split(",")]
     gender, spectacles, hair, pose, quality, occlusion, emotion = [*fields, *[""] * 7][:7]
+    worn = next((field.lower().removeprefix(MASK) for field in fields[7:] if field.lower().startswith(MASK)), "")
     words = {"gender": gender, "spectacles": spectacles, "facial_hair": hair, "pose": pose, "expression": emotion}
     labels: dict[str, int | str] = {name: ATTRIBUTES[name].code(word) for name, word in words.items()}
     labels["quality"] = quality.lower() if quality.lower() in QUALITIES else ""
+    labels["mask"] = 1 if worn.partition("/")[0] in TYPES else ATTRIBUTES["mask"].code(worn)
+    labels["mask_design"] = worn if worn.partition("/")[0] in TYPES else ""
     labels["occlusion"] = "" if occlusion.lower() in NO_OCCLUSION else occlusion.lower()
     return labels
 

@@ -45,7 +45,7 @@ from stages.simulate.subject import Subject, draw_subject
 from stages.simulate.visit import Visit, draw_visit, groomed
 
 SPECIES = ("matt", "glossy", "screen", "bent")
-SHEET = len(skin.REGIONS)  # of regions.png: the sheet
+SHEET = skin.REGIONS.index("sheet")
 MOST_TILT = 20.0  # degrees of yaw and of pitch
 STUDIO = from_angles([8, 50, 50, 45], [90, 170, 10, 90])  # of the photograph: at the camera, two sides, above
 

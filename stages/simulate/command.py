@@ -13,7 +13,14 @@ from pipeline.params import Simulate, section
 from pipeline.progress import wrote
 from pipeline.work import StageWork, key_of, source
 
-CODE = ("stages.simulate", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.shading")
+CODE = (
+    "stages.simulate",
+    "pipeline.images",
+    "pipeline.lights",
+    "pipeline.maps",
+    "pipeline.maskdesigns",
+    "pipeline.shading",
+)
 
 
 @click.command()
@@ -35,4 +42,4 @@ def command(out: Path, params: Path, jobs: Jobs) -> None:
         map_sessions(make, by_subject(items), jobs=jobs, label=f"simulate (up to {TOGETHER} sessions a step)")
         clear_torn(work.dir)
         work.publish(work.dir, out)
-    wrote(out, note=f"{len(items)} sessions of {settings.subjects} subjects")
+    wrote(out, note=f"{sum(1 for _ in out.glob('*/*'))} sessions of {settings.subjects} subjects")

@@ -4,7 +4,8 @@ im0.bmp ..      8-bit grey frames (im0.exr .. when quantisation is off)
 ambient.bmp     the scene without a flash
 LightSource.m   zenith and azimuth of each flash in degrees, one bracketed Matlab matrix
 metadata.txt    eleven landmarks, ``x y`` a line
-metadataII.txt  gender, spectacles, facial hair, pose, quality, occlusion, emotion and an extra field, on one line
+metadataII.txt  gender, spectacles, facial hair, pose, quality, occlusion, emotion and an extra field, on one line;
+                in a data set with masks also which one is worn, as `mask no` or `mask type/pattern`
 truth.exr       the true maps of the first frame
 regions.png     what each pixel shows, an index into `skin.REGIONS`
 """
@@ -39,7 +40,8 @@ def write_session(folder: Path, visit: Visit, shot: Shot, *, quantise: bool, see
     extra = "eyes closed" if visit.eyes_closed else "mouth ajar" if visit.actions.get("jawOpen", 0) > 0.15 else ""
     person = (visit.gender, visit.spectacles, visit.facial_hair)
     picture = (visit.pose, visit.quality, visit.occlusion, visit.expression, extra)
-    _write(folder / "metadataII.txt", ", ".join(person + picture) + "\n")
+    worn = () if visit.masked is None else ("mask no",) if visit.mask is None else (f"mask {visit.mask.name}",)
+    _write(folder / "metadataII.txt", ", ".join(person + picture + worn) + "\n")
     five = {name: [round(float(v), 3) for v in xy] for name, xy in five_landmarks(shot.landmarks).items()}
     attributes = {
         "landmarks": json.dumps(five),

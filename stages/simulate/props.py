@@ -1,4 +1,4 @@
-"""What a face wears or hides behind: spectacles with lenses, a hand, a telephone, strands of hair, a scarf.
+"""What a face wears or hides behind: spectacles with lenses, a hand, a telephone, strands of hair, a scarf, a mask.
 
 All are meshes fixed to the head at rest (mm, the bust's axes); `Bust.pose` moves them with it.
 """
@@ -13,10 +13,11 @@ import numpy as np
 from stages.simulate import mesh
 from stages.simulate.bust import Bust, topology
 from stages.simulate.human import human
+from stages.simulate.masks import wear
 from stages.simulate.subject import Subject
 from stages.simulate.visit import Visit
 
-FRAME, HAND, TELEPHONE, STRANDS, SCARF = range(5)
+FRAME, HAND, TELEPHONE, STRANDS, SCARF, _SHEET, MASK = range(7)  # as `skin.REGIONS` has them
 WRAP = 0.0028  # 1 / mm: spectacles curve back by this times the square of the way to the side
 
 
@@ -24,13 +25,14 @@ WRAP = 0.0028  # 1 / mm: spectacles curve back by this times the square of the w
 class Prop:
     """One mesh: vertices (V, 3), quads (F, 4), and what it is made of.
 
-    ``shine`` and ``gloss`` are the strength and the exponent of its highlight.
+    ``albedo`` is that of all of it, or (V,) of each vertex; ``shine`` and ``gloss`` are the strength and the exponent
+    of its highlight.
     """
 
     kind: int
     vertices: np.ndarray
     quads: np.ndarray
-    albedo: float
+    albedo: float | np.ndarray
     shine: float
     gloss: float
 
@@ -51,6 +53,9 @@ def build_props(subject: Subject, visit: Visit, bust: Bust) -> tuple[list[Prop],
         opaque.append(_strands(rng, subject, visit, bust))
     if "other" in visit.occlusion:
         opaque.append(_scarf(rng, bust))
+    if visit.mask is not None:
+        worn = wear(visit.mask, bust)
+        opaque.append(Prop(MASK, worn.vertices, worn.quads, worn.albedo, worn.shine, worn.gloss))
     return opaque, lenses
 
 

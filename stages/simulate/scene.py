@@ -92,15 +92,21 @@ def meet(
     number = numbers[face]
     own = np.flatnonzero(number < 0)
     shape = topology()
-    weights, face = skin.rows_of(weights, own), face[own]
-    place = mesh.blend(weights, shape.place, np.take(corners, own, axis=0))
-    texture = mesh.blend(weights, shape.uv, 3 * face[:, None] + np.arange(3))
+    shares, face = skin.rows_of(weights, own), face[own]
+    place = mesh.blend(shares, shape.place, np.take(corners, own, axis=0))
+    texture = mesh.blend(shares, shape.uv, 3 * face[:, None] + np.arange(3))
     surface = skin.paint(place, texture, shape.part[face], subject, visit)
     points.albedo[own], points.shine[own], points.gloss[own] = surface.albedo, surface.shine, surface.gloss
     points.region[own], bump[own] = surface.region, surface.bump
+    start = len(shape.place)
     for i, prop in enumerate(props):
         its = number == i
-        points.albedo[its], points.shine[its], points.gloss[its] = prop.albedo, prop.shine, prop.gloss
+        points.shine[its], points.gloss[its] = prop.shine, prop.gloss
+        if isinstance(prop.albedo, np.ndarray):
+            points.albedo[its] = mesh.blend(weights[its], prop.albedo[:, None], corners[its] - start)[:, 0]
+        else:
+            points.albedo[its] = prop.albedo
+        start += len(prop.vertices)
         points.region[its] = skin.R_PROPS + prop.kind
     _emboss(points, bump, camera)
     return points

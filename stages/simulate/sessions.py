@@ -10,8 +10,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from pipeline.params import Simulate
-from stages.simulate.subject import draw_subject
-from stages.simulate.visit import draw_visit, visit_counts
+from stages.simulate.subject import Subject, draw_subject
+from stages.simulate.visit import Visit, draw_masks, draw_visit, visit_counts
 
 TOGETHER = 6  # sessions of one subject that a worker makes one after the other
 
@@ -34,12 +34,17 @@ def simulate_sessions(params: Simulate, folder: Path, items: Sequence[tuple[int,
 
 
 def simulate_session(params: Simulate, folder: Path, item: tuple[int, int]) -> None:
-    """Make one session below ``folder``, whole or not at all; one that is there already is left alone."""
+    """Make one session below ``folder``, and its twin without a mask where there is one."""
+    subject = draw_subject(params, item[0])
+    for visit in draw_masks(params, draw_visit(params, subject, item[1])):
+        _simulate_visit(params, folder, subject, visit)
+
+
+def _simulate_visit(params: Simulate, folder: Path, subject: Subject, visit: Visit) -> None:
+    """Whole or not at all; a session that is there already is left alone."""
     from stages.simulate.photoface import write_session
     from stages.simulate.render import photograph
 
-    subject = draw_subject(params, item[0])
-    visit = draw_visit(params, subject, item[1])
     target = folder / subject.name / visit.name
     if target.exists():
         return

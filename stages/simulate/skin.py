@@ -19,7 +19,8 @@ from stages.simulate.visit import Visit
 
 TEXEL = 0.25  # mm of skin a texel of noise
 LIGHTEST_SKIN = 0.72
-REGIONS = ("background", "skin", "eye", "mouth", "hair", "cloth", "spectacles", "hand", "telephone", "strands", "scarf")
+REGIONS = ("background", "skin", "eye", "mouth", "hair", "cloth", "spectacles", "hand", "telephone", "strands", "scarf",
+           "sheet", "mask")  # fmt: skip
 R_SKIN, R_EYE, R_MOUTH, R_HAIR, R_CLOTH, R_PROPS = 1, 2, 3, 4, 5, 6
 
 

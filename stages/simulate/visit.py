@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.lights import from_angles
+from pipeline.maskdesigns import Design, draw_design
 from pipeline.params import Rig, Simulate
 from stages.simulate.human import human
 from stages.simulate.subject import Subject
 
 YAW_OF_POSE = {"1": (0.0, 17.0), "2": (17.0, 30.0), "3": (30.0, 45.0), "4": (45.0, 65.0), "5": (65.0, 90.0)}
+TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 ADULT = 17.0  # nobody younger has facial hair
 FIRST_DAY = datetime(2008, 1, 7, 8, 0, 0)  # Photoface was recorded in 2008 and 2009
 
@@ -48,7 +50,8 @@ class Visit:
     ``pose`` to ``occlusion`` are Photoface's labels. ``lights`` (k, 3) are the true unit directions towards the
     flashes, ``recorded`` the ones that the rig believes; ``gains`` (k,) their strengths. ``angles`` are yaw, pitch and
     roll of the head in degrees; ``drift`` (k, 2) pixels of a 256 px frame. ``texture`` seeds what is re-drawn on the
-    skin.
+    skin. ``mask`` is what is worn over nose and mouth; ``masked`` is None in a data set without masks, whose metadata
+    say nothing of them.
     """
 
     subject: int
@@ -82,11 +85,14 @@ class Visit:
     stubble: float
     props: int  # seed of spectacles' style and of what occludes
     texture: int
+    masked: bool | None = None
+    mask: Design | None = None
+    twin: bool = False  # the same visit is also photographed without its mask
 
     @property
     def name(self) -> str:
-        """The folder's name, as Photoface's."""
-        return self.when.strftime("%Y-%m-%d_%H-%M-%S")
+        """The folder's name, as Photoface's; that of a masked twin says so."""
+        return self.when.strftime("%Y-%m-%d_%H-%M-%S") + (TWIN if self.twin else "")
 
 
 def visit_counts(params: Simulate) -> list[int]:
@@ -142,6 +148,18 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         props=int(rng.integers(2**31)),
         texture=int(rng.integers(2**31)),
     )
+
+
+def draw_masks(params: Simulate, visit: Visit) -> list[Visit]:
+    """The visit as it is photographed: bare, masked, or both; nothing else of it depends on that."""
+    if params.masks == 0:
+        return [visit]
+    rng = np.random.default_rng(np.random.SeedSequence([params.seed, visit.subject, visit.number, 2]))
+    bare = replace(visit, masked=False)
+    if rng.random() >= params.masks:
+        return [bare]
+    worn = replace(visit, masked=True, mask=draw_design(rng, params.mask_designs), twin=params.mask_twins)
+    return [bare, worn] if params.mask_twins else [worn]
 
 
 def groomed(subject: Subject, visit: Visit) -> Subject:

@@ -44,6 +44,7 @@ def make_objective(params: Train, train: Samples, subjects: int, network: Recogn
         balanced if params.attribute_loss == "focal" else plain,
         {str(name): weight for name, weight in params.attributes.items()},
         learned=params.task_weights == "uncertainty",
+        damped=params.attribute_loss == "log_cross_entropy",
         adversaries=_make_adversaries(params, train, counts),
         age=AgeLoss(params.age_groups) if AGE in params.attributes else None,
         cross_age=_make_cross_age(params, network) if params.cross_age else None,
@@ -123,6 +124,7 @@ def contract_of(run: str, params: Train, store: FaceStore) -> Contract:
         "attention": params.attention,
         "dimension": params.dimension,
         "dropout": params.dropout,
+        **({"beside": list(params.beside)} if params.beside else {}),
     }
     kwargs |= {"age_groups": params.age_groups} if AGE in attributes else {}
     return Contract(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import main
-from pipeline.sessions import Session, write_sessions
+from pipeline.sessions import Session, read_sessions, write_sessions
 
 PARAMS = "balance: {{seed: 7, validation: {validation}, test: {test}, method: {method}, minimum_share: 0.3}}\n"
 
@@ -104,3 +105,35 @@ def test_no_face_at_all_is_said_in_one_line(workspace: Path, capsys: pytest.Capt
         run()
     assert end.value.code == 2
     assert "no session of data/sessions.parquet has a face" in capsys.readouterr().err
+
+
+def test_unseen_masks_are_for_test_alone(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make()
+    designs = ("", "surgical/plain", "cloth/dots", "cloth/plain", "gas/plain")
+    worn = {s.id: designs[i % 5] for i, s in enumerate(read_sessions())}
+    write_sessions(
+        "data/sessions.parquet",
+        [replace(s, mask=int(worn[s.id] != ""), mask_design=worn[s.id]) for s in read_sessions()],
+    )
+    text = PARAMS.format(validation=0.2, test=0.3, method="none")
+    Path("params.yaml").write_text(text.replace("}", ", unseen_masks: [gas, cloth/dots]}"))
+    main(["balance"])
+    splits = pd.read_parquet("data/splits.parquet")
+    by_split = {name: {worn[s] for s in rows["session"]} for name, rows in splits.groupby("split")}
+    assert by_split["test"] == {"", "cloth/dots", "gas/plain"}
+    assert by_split["train"] == by_split["validation"] == {"", "surgical/plain", "cloth/plain"}
+    test = splits[splits["split"] == "test"]
+    assert (test[test["role"] == "gallery"].groupby("subject").size() == 1).all()
+    assert set(test.loc[test["role"] == "gallery", "subject"]) == set(test["subject"])
+    assert "mask" in set(pd.read_csv("data/balance/before_after.csv")["attribute"])
+    Path("params.yaml").write_text(text.replace("}", ", unseen_masks: [n95]}"))
+    with pytest.raises(SystemExit) as ended:
+        main(["balance"])
+    assert ended.value.code == 2
+    assert "no test session wears one of balance.unseen_masks (n95)" in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_masks_where_no_label_is(workspace: Path) -> None:
+    make()
+    run()
+    assert "mask" not in set(pd.read_csv("data/balance/before_after.csv")["attribute"])

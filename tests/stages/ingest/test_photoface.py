@@ -60,10 +60,11 @@ def test_a_strange_light_source_is_rejected_by_name(text: str) -> None:
 def test_metadata_codes_follow_the_vocabulary() -> None:
     known = {"gender": 1, "spectacles": 1, "facial_hair": 4, "pose": 1, "expression": 2}
     line = "male, yes, both, 2, ok, -hand, negative, mouth ajar, \n"
-    assert parse_metadata(line) == {**known, "quality": "ok", "occlusion": "-hand"}
+    unmasked = {"mask": -1, "mask_design": ""}
+    assert parse_metadata(line) == {**known, **unmasked, "quality": "ok", "occlusion": "-hand"}
     unknown = {"gender": -1, "spectacles": -1, "facial_hair": -1, "pose": -1, "expression": -1}
-    assert parse_metadata("?, , goatee, 9, fine, none") == {**unknown, "quality": "", "occlusion": ""}
-    assert parse_metadata("") == {**unknown, "quality": "", "occlusion": ""}
+    assert parse_metadata("?, , goatee, 9, fine, none") == {**unknown, **unmasked, "quality": "", "occlusion": ""}
+    assert parse_metadata("") == {**unknown, **unmasked, "quality": "", "occlusion": ""}
 
 
 def make(
@@ -113,3 +114,20 @@ def test_a_bad_session_is_refused_and_the_others_go_on(workspace: Path, harm, re
     assert refusal.id == "s1/b"
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(refusal.reason)
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("", (-1, "")),
+        (", ", (-1, "")),
+        (", mask no", (0, "")),
+        (", mask cloth/dots", (1, "cloth/dots")),
+        (", Mask gas", (1, "gas")),
+        (", mask veil", (-1, "")),
+        (", no", (-1, "")),
+    ],
+)
+def test_a_mask_and_its_design_have_a_field_of_their_own(extra: str, expected: tuple[int, str]) -> None:
+    labels = parse_metadata("male, no, none, 1, ok, , blankstare, " + extra)
+    assert (labels["mask"], labels["mask_design"]) == expected

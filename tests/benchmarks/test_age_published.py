@@ -7,9 +7,8 @@ import pytest
 from benchmarks import age_published
 
 
-@pytest.mark.slow
 def test_one_batch_of_each_at_published_size(capsys: pytest.CaptureFixture[str]) -> None:
-    """IR-50 and the generator, on two faces: minutes of a busy machine. Counts and shapes as the papers' code has."""
+    """IR-50 and the generator, on two faces: ten seconds. Counts and shapes as the papers' code has."""
     age_published.main(["--batch", "2"])
     said = capsys.readouterr().out
     assert "age head 12.899 M" in said

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.age import AGE
-from models.recogniser import Recognition
+from models.recogniser import Recogniser, Recognition
 from models.registry import create_model, register
 
 START_NORM = 16.0  # inside MagFace's range, as the branches' own norms are
@@ -129,18 +129,16 @@ class Fusion(nn.Module):
 
     def __init__(self, branches: Sequence[Mapping[str, Any]], kind: str = "layer", dimension: int = 512) -> None:
         super().__init__()
-        made = [create_model(each["name"], **each["kwargs"]) for each in branches]
-        modalities = ["+".join(branch.channels) for branch in made]  # type: ignore[arg-type]
+        made = [_branch(each["name"], each["kwargs"]) for each in branches]
+        modalities = ["+".join(branch.channels) for branch in made]
         if len(set(modalities)) < len(modalities) or len(modalities) < 2:
             raise ValueError(f"expected at least two branches of different modalities, got {', '.join(modalities)}")
         self.branches = nn.ModuleDict(dict(zip(modalities, made, strict=True)))
         self.branches.requires_grad_(False)
-        self.layer = make_layer(kind, [int(branch.dimension) for branch in made], dimension)  # type: ignore[arg-type]
-        shared = [name for name in made[0].heads if all(name in branch.heads for branch in made)]  # type: ignore
-        self.names = [
-            name for name in shared if name != AGE
-        ]  # a fusion tells classes, and leaves the age to its branches
-        self.heads = nn.ModuleDict({name: _joined([b.heads[name].classify for b in made]) for name in self.names})  # type: ignore
+        self.layer = make_layer(kind, [branch.dimension for branch in made], dimension)
+        shared = [name for name in made[0].heads if all(name in branch.heads for branch in made)]
+        self.names = [name for name in shared if name != AGE]  # the age is left to the branches
+        self.heads = nn.ModuleDict({name: _joined([_last(branch, name) for branch in made]) for name in self.names})
         self.train(self.training)
 
     @property
@@ -163,7 +161,7 @@ class Fusion(nn.Module):
         for modality, state in states.items():
             self.branches[modality].load_state_dict(dict(state))
         for name in self.names:
-            own = [branch.heads[name].classify for branch in self.branches.values()]  # type: ignore[union-attr, index]
+            own = [_last(branch, name) for branch in self.branches.values()]
             self.heads[name].load_state_dict(_joined(own).state_dict())
 
     def look(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -181,6 +179,21 @@ class Fusion(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Recognition:
         """Faces by modality -> what they say, together."""
         return self.judge(*self.look(inputs))
+
+
+def _branch(name: str, kwargs: Mapping[str, Any]) -> Recogniser:
+    branch = create_model(name, **kwargs)
+    if not isinstance(branch, Recogniser):
+        raise ValueError(f"`{name}` is no recogniser of its own, which a branch must be")
+    return branch
+
+
+def _last(branch: nn.Module, name: str) -> nn.Linear:
+    """The layer that gives an attribute's logits."""
+    assert isinstance(branch, Recogniser)
+    layer = branch.heads[name].classify
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def _joined(heads: Sequence[nn.Linear]) -> nn.Linear:

@@ -97,7 +97,8 @@ class Generator(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=SPREAD)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
 
     def forward(self, inputs: Mapping[str, Tensor], seen: Decomposed, group: Tensor) -> dict[str, Tensor]:
         """Faces (B, channels, size, size) by modality, what `Recogniser.decompose` gives of them, groups (B,) int64

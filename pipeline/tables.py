@@ -93,9 +93,17 @@ def read_parquet(path: str | Path, *, made_by: str, columns: Columns = NOTHING, 
     One that lacks any of ``columns``, or holds something else in it, is some other table; so is one of which two rows
     have one ``key``.
     """
+    return _checked(path, _read(path, _parquet, made_by), made_by, columns, key)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    return _checked(path, _read(path, pd.read_parquet, made_by), made_by, columns, key)
+    table = pd.read_parquet(path)
+    for name in table.columns:
+        if isinstance(table[name].dtype, pd.StringDtype):
+            table[name].tolist()  # only now is its UTF-8 decoded, or found to be none
+    return table
 
 
 def read_csv(path: str | Path, *, made_by: str, columns: Columns = NOTHING, **options: Any) -> pd.DataFrame:

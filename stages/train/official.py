@@ -67,7 +67,7 @@ AGES = (
 )
 UNREADABLE = (
     UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
-    EOFError, AssertionError, ArithmeticError, ImportError, NotImplementedError,
+    EOFError, AssertionError, ArithmeticError, ImportError,
 )  # fmt: skip  # whatever torch makes of a damaged file
 
 

@@ -32,6 +32,16 @@ def test_tables_have_the_same_bytes_twice_and_say_who_makes_them(workspace: Path
         read_parquet("bad.parquet", made_by="ingest")
 
 
+def test_text_that_is_none_is_told_when_it_is_read(workspace: Path) -> None:
+    """Regression: pandas decodes a column when it is first looked at, and a UnicodeDecodeError came from there."""
+    path = write_parquet("s.parquet", pd.DataFrame({"id": ["abcd", "efgh"]}))
+    whole = path.read_bytes()
+    assert whole.count(b"efgh") >= 1
+    path.write_bytes(whole.replace(b"efgh", b"e\xffgh"))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_parquet(path, made_by="ingest")
+
+
 def test_sessions_come_back_as_written_and_sorted(workspace: Path) -> None:
     write_sessions("s.parquet", [session("2/b", gender=1), session("1/a")])
     back = read_sessions("s.parquet")

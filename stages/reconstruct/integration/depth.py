@@ -22,6 +22,7 @@ METHODS = {"smooth": least_squares, "bilateral": robust}
 FLOOR = 0.05  # of n_z for smooth orthographic depth, whose edges are chords
 STEEP = 0.01  # of n_z where edges are mean slopes: an occluding contour may stand for a jump of 50 pixels
 
+SHORTEST, FARTHEST = 1e-3, 1e7  # px: far beyond any camera, and well inside float32
 AWAY = 0.4  # of the normals may point away from their rays; no camera sees such a surface
 
 
@@ -117,6 +118,10 @@ def _check_scale(intrinsics: np.ndarray | None, pitch: float, distance: float | 
             raise ValueError("intrinsics are not a finite (3, 3) camera matrix with positive focal lengths")
         if intrinsics[0, 1] or not np.array_equal(intrinsics[1:, 0], (0, 0)) or tuple(intrinsics[2]) != (0, 0, 1):
             raise ValueError("intrinsics are not of the form [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+        if min(np.diag(intrinsics)[:2]) < SHORTEST or np.abs(intrinsics).max() > FARTHEST:
+            raise ValueError(
+                f"intrinsics are in pixels: focal lengths of {SHORTEST:g} to {FARTHEST:g}, as far a center"
+            )
         if pitch != 1:
             raise ValueError("a pitch is for orthographic depth; with intrinsics the distance sets the scale")
     if not all(np.isfinite(scale) and scale > 0 for scale in (pitch, 1.0 if distance is None else distance)):

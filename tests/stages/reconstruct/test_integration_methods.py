@@ -181,6 +181,8 @@ FAR = np.array([[100.0, 0, 2], [0, 100, -5000], [0, 0, 1]])
         ({"distance": 3.0}, "takes a pitch"),
         ({"intrinsics": CAMERA, "pitch": 2.0}, "distance sets the scale"),
         ({"intrinsics": CAMERA * [[1, 0, 0], [0, -1, 0], [0, 0, 1]]}, "positive focal"),
+        ({"intrinsics": CAMERA * [[1, 0, 1], [0, 1e300, 1], [0, 0, 1]]}, "in pixels"),
+        ({"intrinsics": CAMERA * [[1e-300, 0, 1], [0, 1, 1], [0, 0, 1]]}, "in pixels"),
         ({"intrinsics": CAMERA * 2}, "of the form"),
         ({"pitch": -1.0}, "positive number"),
         ({"mask": np.ones((4, 4), np.uint8)}, "expected bool"),

@@ -27,8 +27,9 @@ repro: $(BIN)/.ready ## run the whole pipeline; open runs/report/index.html afte
 	@test ! -e dvc.lock || $(BIN)/python -c '$(WHOLE)' 2> /dev/null || { echo "$(TORN)" >&2; exit 2; }
 	@$(BIN)/dvc repro
 
-test: $(BIN)/.ready ## run the tests (slow ones: make test PYTEST='-m slow')
-	@$(BIN)/python -m pytest $(PYTEST)
+# a file's tests share fixtures and go to one process, in the order of the folders: tests/e2e, the longest, comes early
+test: $(BIN)/.ready ## run the tests in two processes (slow ones: make test PYTEST='-m slow'; in one: PYTEST=-n0)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: $(BIN)/.ready ## check format, style and types
 	@$(BIN)/ruff format --check .

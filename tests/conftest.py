@@ -1,4 +1,4 @@
-"""Shared fixtures: a deterministic hypothesis profile, the real data where it is, a quiet single-threaded torch."""
+"""Shared fixtures: a deterministic hypothesis profile, the real data where it is, one thread."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -18,10 +19,19 @@ settings.register_profile("deterministic", derandomize=True, deadline=None, max_
 settings.load_profile("deterministic")
 
 
+@pytest.hookimpl(tryfirst=True)  # before fixtures that live longer than a test
+def pytest_runtest_setup() -> None:
+    """No test's draws depend on the tests that ran before it, in this process or in another."""
+    torch.manual_seed(7)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Networks as small as these wait for their threads longer than they work; what a test starts is left alone."""
+    """Networks and matrices as small as these wait for their threads longer than they work, the more so where two
+    processes test; what a test starts is left alone.
+    """
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""Who may import whom: pipeline/ nothing but itself, models/ nothing of ours, a stage never another stage."""
+"""Who may import whom: pipeline/ nothing but itself, models/ nothing of ours, a stage never another stage. And what all
+tests find alike, whichever ran before them in their process.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from pipeline.cli import STAGES
 
@@ -51,3 +55,9 @@ def test_a_stage_knows_no_other(repository: Path, stage: str) -> None:
 
 def test_every_stage_is_looked_at(repository: Path) -> None:
     assert {path.parent.name for path in (repository / "stages").glob("*/__init__.py")} == set(STAGES)
+
+
+@pytest.mark.parametrize("after", ["other draws", "these draws"])
+def test_a_test_s_draws_and_threads_are_its_own(after: str) -> None:
+    assert torch.equal(torch.rand(5), torch.rand(5, generator=torch.Generator().manual_seed(7)))
+    assert {torch.get_num_threads(), *(pool["num_threads"] for pool in threadpool_info())} == {1}

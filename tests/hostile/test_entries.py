@@ -82,7 +82,7 @@ def test_check_and_init_say_it_and_dvc_goes_on(data: Path, psface: Run) -> None:
     assert "note: data/set: 1002/odd [1]/#a device! (a device), " in err
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["dvc", "repro", "ingest"], cwd="ws", env=environment, capture_output=True, text=True, check=False, timeout=50
+        ["dvc", "repro", "ingest"], cwd="ws", env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert Path("ws/data/sessions.parquet").exists()

@@ -61,11 +61,15 @@ STAGES = {
 
 
 @pytest.mark.parametrize("run", ["../../../elsewhere", "/elsewhere", "a/../b", "", "."])
-def test_an_item_that_leads_out_of_the_workspace_is_refused(workspace: Path, run: str) -> None:
-    before = sorted(workspace.parent.rglob("*"))
+def test_an_item_that_leads_out_of_the_workspace_is_refused(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
+    Path("inside").mkdir()
+    before = sorted(workspace.rglob("*"))
+    monkeypatch.chdir("inside")
     with pytest.raises(UserError, match="is not the name of a run"), hold(f"evaluate/{run}"):
         pass
-    assert sorted(workspace.parent.rglob("*")) == before
+    assert sorted(workspace.rglob("*")) == before
 
 
 def test_every_stage_is_here() -> None:

@@ -73,7 +73,7 @@ os.kill(int(workers[0].name), signal.SIGKILL)
 for thread in threading.enumerate():
     if thread is not threading.main_thread(): thread.join(5)
 """
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert "Traceback" not in ended.stderr
     assert len(list(workspace.iterdir())) > 1
 
@@ -100,8 +100,8 @@ map_sessions(work, [1, 2], jobs=3, label="test")
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait half a minute at most."""
-    end = time.monotonic() + 30
+    """Wait two minutes at most: some seconds, on a machine that does nothing else."""
+    end = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)

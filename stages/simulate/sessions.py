@@ -10,8 +10,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from pipeline.params import Simulate
-from stages.simulate.subject import draw_subject
-from stages.simulate.visit import draw_visit, visit_counts
+from stages.simulate.subject import Subject, draw_subject
+from stages.simulate.visit import Visit, draw_visit, visit_counts
 
 TOGETHER = 6  # sessions of one subject that a worker makes one after the other
 
@@ -35,16 +35,20 @@ def simulate_sessions(params: Simulate, folder: Path, items: Sequence[tuple[int,
 
 def simulate_session(params: Simulate, folder: Path, item: tuple[int, int]) -> None:
     """Make one session below ``folder``, whole or not at all; one that is there already is left alone."""
+    subject = draw_subject(params, item[0])
+    visit = draw_visit(params, subject, item[1])
+    make_session(params, folder / subject.name / visit.name, subject, visit)
+
+
+def make_session(params: Simulate, target: Path, subject: Subject, visit: Visit) -> None:
+    """Make a session's folder, whole or not at all; one that is there already is left alone."""
     from stages.simulate.photoface import write_session
     from stages.simulate.render import photograph
 
-    subject = draw_subject(params, item[0])
-    visit = draw_visit(params, subject, item[1])
-    target = folder / subject.name / visit.name
     if target.exists():
         return
     shot = photograph(subject, visit, params.size, params.effects, params.seed)
-    beside = folder / subject.name / f".{visit.name}.{os.getpid()}"
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     write_session(beside, visit, shot, quantise=params.effects.quantise, seed=params.seed)

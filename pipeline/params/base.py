@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
+Modality = Literal["albedo", "normal", "depth", "frame", "frames", "colour"]
 AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -50,9 +50,9 @@ FOLDERS = re.compile(r"\S+/(?=\S+\.(csv|m)\b)")
 def command(params_path: str, root: str | None, out: str, rejected: str, jobs: Jobs) -> None:
     """Read a data set into a table of sessions.
 
-    Takes `ingest.source` (photoface, yaleb or folder) from `ingest.root` and writes a row a session: its frames, which
-    stay where they are, the lights, the labels. A session that cannot be used is listed with the reason; the others go
-    on.
+    Takes `ingest.source` (photoface, yaleb, folder, photographs) from `ingest.root` and writes a row a session: its
+    frames, which stay where they are, the lights, the labels. A session that cannot be used is listed with the reason;
+    the others go on.
     """
     for option, path, suffix in (("--out", out, ".parquet"), ("--rejected", rejected, ".csv")):
         if Path(path).suffix != suffix:  # or a slip of the pen is the end of a photograph

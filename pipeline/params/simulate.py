@@ -140,13 +140,14 @@ class Simulate(Section):
 
     ``sessions`` is a number a subject, or ``photoface`` for the real database's skew. The sessions of a subject take
     the rigs in turn, and the ``ages`` in turn where any are listed (years), or ages of a range; otherwise a subject has
-    one adult age.
+    one adult age. ``colour`` makes the frames RGB.
     """
 
     seed: Seed
     subjects: Count
     sessions: Annotated[int, Field(ge=1)] | Literal["photoface"] = 6
     size: Annotated[int, Field(ge=48, le=4096)] = 256
+    colour: bool = False
     rigs: Annotated[tuple[Rig, ...], Field(min_length=1)]
     ages: Annotated[
         Annotated[tuple[Years, ...], Tag("list")] | Annotated[Ages, Tag("range")], Discriminator(_list_or_range)

@@ -47,7 +47,7 @@ def make_session(params: Simulate, target: Path, subject: Subject, visit: Visit)
 
     if target.exists():
         return
-    shot = photograph(subject, visit, params.size, params.effects, params.seed)
+    shot = photograph(subject, visit, params.size, params.effects, params.seed, colour=params.colour)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)

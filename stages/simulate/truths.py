@@ -76,9 +76,9 @@ def plan(params: Simulate, splits: str) -> list[Item]:
         chosen = {own[int(i)] for i in np.linspace(0, len(own) - 1, params.truths.sessions).round()} if own else set()
         items += [(index, number, years) for number in sorted(chosen) for years in params.truths.ages]
     if not items or found < len(kept):
+        strangers = f"{len(kept) - found} of {len(kept)} test sessions"
         raise UserError(
-            f"{splits}: {len(kept) - found} of {len(kept)} test sessions are not of `psface simulate` by these "
-            "parameters: run simulate, and all up to balance, again"
+            f"{splits}: {strangers} are not of `psface simulate` by these parameters: run all up to balance again"
         )
     return items
 

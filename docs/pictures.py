@@ -1,12 +1,12 @@
 """The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run; and
 the ROC of `make yale`.
 
-python docs/pictures.py [integration marching thresholding uncalibrated quality flat yale]    # all without a name
+python docs/pictures.py [ages integration marching thresholding uncalibrated quality flat yale]    # all without a name
 
 All pictures again after a change of the solvers or of the model of faces (those of real faces, docs/real_pictures.py;
 `yale` needs what `make yale` leaves):
 
-python docs/pictures.py integration marching thresholding uncalibrated quality flat
+python docs/pictures.py ages integration marching thresholding uncalibrated quality flat
 python docs/real_pictures.py /path/to/CroppedYale
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from benchmarks.integrate import staircase
 from benchmarks.many_lights import angles, product, seen, shots
 from pipeline.geometry import estimate_similarity, invert, warp_map
 from pipeline.maps import Maps
-from pipeline.params import Reconstruct, Simulate, section
+from pipeline.params import Ages, Reconstruct, Simulate, section
 from stages.reconstruct.face.model import face_model, landmarks
 from stages.reconstruct.flatness import flatness
 from stages.reconstruct.integration import integrate
@@ -41,10 +42,11 @@ from stages.simulate.photoface import five_landmarks
 from stages.simulate.render import Shot, photograph
 from stages.simulate.skin import R_SKIN
 from stages.simulate.subject import draw_subject
-from stages.simulate.visit import draw_visit
+from stages.simulate.visit import at_age, draw_visit
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 160  # px of the simulated sessions
+YEARS, AGEING = (5, 10, 16, 25, 40, 55, 75), (3, 6, 12, 14)  # subjects of the rendered ages
 SUBJECT = 40_000  # nobody that a constant was fitted on
 
 
@@ -212,6 +214,26 @@ def flat() -> None:
     save(figure, "flat-attack")
 
 
+def ages() -> None:
+    """Four people from child to old: mean of the frames, the same session but for the age; normals of the last."""
+    settings, _ = settings_of()
+    settings = settings.model_copy(update={"ages": Ages(), "size": 200})
+    figure = Figure(figsize=(10, 7.4), layout="constrained")
+    axes = figure.subplots(5, len(YEARS))
+    for row, index in enumerate(AGEING):
+        subject = draw_subject(settings, index)
+        plain = {"actions": {}, "spectacles": "no", "occlusion": "", "quality": "ok", "blur": 0.0, "exposure": 1.0}
+        visit = replace(draw_visit(settings, subject, 0), angles=np.array([6.0, 0, 0]), **plain)
+        for column, years in enumerate(YEARS):
+            shot = photograph(subject, at_age(visit, subject, years), settings.size, settings.effects, settings.seed)
+            grey = shot.frames.mean(axis=0)
+            bright = np.clip(grey / np.percentile(grey[shot.truth.mask], 97), 0, 1) ** (1 / 2.2)
+            show(axes[row, column], bright, f"{years:g} years" if row == 0 else "", cmap="gray", vmin=0, vmax=1)
+            if index == AGEING[-1]:
+                show(axes[-1, column], coloured(shot.truth.normal, shot.truth.mask), "")
+    save(figure, "ages")
+
+
 def yale() -> None:
     """The ROC of all runs on Extended Yale B, of what `make yale` left in recipes/yale."""
     figure = Figure(figsize=(6, 4.2), layout="constrained")
@@ -237,6 +259,7 @@ def settings_of() -> tuple[Simulate, Reconstruct]:
 
 
 PICTURES = {
+    "ages": ages,
     "integration": integration,
     "marching": marching,
     "thresholding": thresholding,

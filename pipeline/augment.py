@@ -20,7 +20,8 @@ from pipeline.faces import DEPTH_GAIN, HIGHEST, LOWEST, PREPROCESSING, mirror
 from pipeline.params import Augment
 
 EYES = 0.3146  # distance of the eyes on the aligned face over its side
-NOISE = {"normal": 0.1, "depth": 0.1, "albedo": 0.3, "frame": 0.3, "frames": 0.3}  # largest deviation in a patch
+# largest deviation in a patch
+NOISE = {"normal": 0.1, "depth": 0.1, "albedo": 0.3, "frame": 0.3, "frames": 0.3, "colour": 0.3}
 BLUR = 5  # pixels
 
 

@@ -33,6 +33,7 @@ TOOLS = {
     "integrate": ("stages.reconstruct.integrate", "Turn any normal map into depth."),
     "mesh": ("stages.reconstruct.mesh", "Turn a session's depth into a mesh with its albedo as colour."),
     "attacks": ("stages.simulate.attacks", "Photograph flat attacks: prints and screens before the simulated rig."),
+    "truths": ("stages.simulate.truths", "Photograph simulated test subjects' sessions at other ages."),
     "quality": ("stages.reconstruct.ranking", "Rank sessions by how far their maps can be trusted."),
     "import-weights": ("stages.train.import_weights", "Take over the official weights of MTLFace's recogniser."),
     "verify": ("stages.evaluate.verify", "Exact rates of all pairs of a file of embeddings, however many."),

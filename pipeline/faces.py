@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Array = TypeVar("Array", bound=Any)
 
 MODALITIES = ("albedo", "normal", "depth", "frame", "frames")
+PHOTOGRAPHED = ("frame", "frames")  # what a single photograph has of them
+COLOUR = "colour"  # the photograph of `frame` as RGB, where `crop.colour` asks for it
 TEMPLATE = "arcface-112"
 PREPROCESSING = {
     "normal": "unit-1",
@@ -30,9 +32,16 @@ PREPROCESSING = {
     "depth": "eye-distance-1",
     "frame": "mean-relative-1",
     "frames": "mean-relative-1",
+    "colour": "mean-relative-1",
 }
 LOWEST, HIGHEST = -1.0, 3.0  # of mean-relative values
-CHANNELS = {"albedo": 1, "normal": 3, "depth": 1, "frame": 1}  # of frames, as many as a session has flashes
+CHANNELS = {
+    "albedo": 1,
+    "normal": 3,
+    "depth": 1,
+    "frame": 1,
+    "colour": 3,
+}  # of frames, as many as a session has flashes
 INDEX_COLUMNS = {"session": str, "row": int}
 DEPTH_GAIN = 2.0  # depth over eye distance spans about +-0.5 on a face
 
@@ -56,8 +65,8 @@ class Faces:
 
     def array(self, modality: str) -> np.ndarray:
         """(N, H, W, C) float16, memory-mapped."""
-        if modality not in MODALITIES:
-            raise UserError(f"no modality `{modality}`; valid: {', '.join(MODALITIES)}")
+        if modality not in (*MODALITIES, COLOUR):
+            raise UserError(f"no modality `{modality}`; valid: {', '.join((*MODALITIES, COLOUR))}")
         array = self._map(f"{modality}.npy", dimensions=4, kinds="f")
         if array.shape[:3] != (mask := self.mask()).shape:
             self._refuse(f"{modality}.npy", f"{array.shape[:3]} beside {mask.shape} of mask.npy")
@@ -80,7 +89,8 @@ class Faces:
             check_regular(path)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
-            raise UserError(f"{path} is missing: run `psface crop` (or `dvc repro`) first") from None
+            hint = " with crop.colour: true" if path.stem == COLOUR else ""
+            raise UserError(f"{path} is missing: run `psface crop` (or `dvc repro`){hint} first") from None
         except Exception as error:  # numpy reads a header as Python is read: ValueError, TokenError, EOFError, ...
             raise UserError(f"{path} is not whole: run `psface crop` again") from error
         if array.ndim != dimensions or array.dtype.kind not in kinds:
@@ -104,8 +114,8 @@ def preprocess(array: np.ndarray, mask: np.ndarray, modality: str) -> np.ndarray
         Nonzero on the face.
     modality : str
         Normals pass as they are. Albedo and frames are divided by the face's mean inside the mask (one mean over all
-        frames of a session), minus 1, clipped to [-1, 3]: exposure and the unknown scale of albedo cancel. Depth,
-        in eye distances, is doubled. All are 0 outside the mask.
+        frames of a session, or over all colours), minus 1, clipped to [-1, 3]: exposure and the unknown scale of albedo
+        cancel. Depth, in eye distances, is doubled. All are 0 outside the mask.
 
     Returns
     -------

@@ -102,6 +102,32 @@ class Session:
         return cls(**values)  # type: ignore[arg-type]
 
 
+TRUTH = "_age"
+
+
+def truth_id(session: str, years: int) -> str:
+    """The id of a simulated session as it would be at another age, as `psface truths` names it.
+
+    >>> truth_id("1001/2008-01-07_09-00-00", 8), truth_of("1001/2008-01-07_09-00-00_age08")
+    ('1001/2008-01-07_09-00-00_age08', ('1001/2008-01-07_09-00-00', 8))
+    """
+    return f"{session}{TRUTH}{years:02d}"
+
+
+def truth_of(truth: str) -> tuple[str, int]:
+    """The session that a truth belongs to, and the years at which it shows it.
+
+    Raises
+    ------
+    UserError
+        The id is not that of a truth.
+    """
+    session, _, years = truth.rpartition(TRUTH)
+    if not session or not years.isdecimal():
+        raise UserError(f"session `{truth}` is no truth of `psface truths`, whose names end in {TRUTH}08 and the like")
+    return session, int(years)
+
+
 KINDS = {"str": str, "int": int, "float": float}
 COLUMNS = {f.name: KINDS.get(str(f.type), object) for f in fields(Session)}
 

@@ -22,8 +22,8 @@ from pipeline.params.base import Transfer
 from pipeline.tables import write_atomic
 
 __all__ = [
-    "MAX_PIXELS", "SUFFIXES", "decode", "exr_header", "frame_size", "normal_picture", "read_clipped", "read_exr",
-    "read_frame", "silenced", "stretched", "write_picture",
+    "MAX_PIXELS", "SUFFIXES", "decode", "exr_header", "frame_size", "normal_picture", "read_clipped", "read_colour",
+    "read_exr", "read_frame", "silenced", "stretched", "write_picture",
 ]  # fmt: skip
 
 SUFFIXES = (".bmp", ".pgm", ".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg")
@@ -50,6 +50,21 @@ def read_frame(path: str | Path, transfer: Transfer | None = None) -> np.ndarray
     """
     path = Path(path)
     return linear(_grey(path, _pixels(path), transfer, keep=False))
+
+
+def read_colour(path: str | Path) -> np.ndarray:
+    """Read a photograph as (H, W, 3) float32 RGB, its levels as of `read_frame`; of a grey one, thrice the same.
+
+    Raises
+    ------
+    Rejected
+        As `read_frame`.
+    """
+    path = Path(path)
+    pixels = _pixels(path)
+    if pixels.ndim == 2:
+        return np.repeat(_grey(path, pixels, None, keep=False)[..., None], 3, axis=2)
+    return np.stack([_grey(path, pixels[..., i], None, keep=False) for i in range(3)], axis=-1)
 
 
 def read_levels(path: str | Path, transfer: Transfer | None = None) -> np.ndarray:

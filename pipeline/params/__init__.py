@@ -15,14 +15,14 @@ from pipeline.errors import UserError, nearest
 from pipeline.faults import explain, kind_of
 from pipeline.params.base import Modality, Section
 from pipeline.params.recognition import ArcFace, Augment, CosFace, Evaluate, Fuse, MagFace, Report, Train, Triplet
-from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Reconstruct
-from pipeline.params.simulate import Effects, Frequencies, Light, Rig, Simulate, Variation
+from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Photographs, Reconstruct
+from pipeline.params.simulate import Ages, Effects, Frequencies, Light, Rig, Simulate, Truths, Variation
 from pipeline.yamlfile import read_yaml
 
 __all__ = [
-    "ArcFace", "Augment", "Balance", "CosFace", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse", "Ingest",
-    "Light", "MagFace", "Params", "Reconstruct", "Report", "Rig", "Simulate", "Train", "Triplet", "Variation", "load",
-    "section",
+    "Ages", "ArcFace", "Augment", "Balance", "CosFace", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse",
+    "Ingest", "Light", "MagFace", "Params", "Photographs", "Reconstruct", "Report", "Rig", "Simulate", "Train",
+    "Triplet", "Truths", "Variation", "load", "section",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.maskdesigns import expand
 
-Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
+Modality = Literal["albedo", "normal", "depth", "frame", "frames", "colour"]
 AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender", "mask"]
 TaskName = Literal[AttributeName, "age"]  # what a recogniser tells beside the identity
 Share = Annotated[float, Field(ge=0, le=1)]

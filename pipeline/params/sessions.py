@@ -22,6 +22,13 @@ class Deal(Section):
     seed: Seed = 7
 
 
+class Photographs(Section):
+    """How single photographs are labelled: scaf by a ``text`` below the root, ecaf and fgnet by their files' names."""
+
+    annotations: Literal["scaf", "ecaf", "fgnet"] = "scaf"
+    text: str = "annotations.txt"
+
+
 class Ingest(Section):
     """Which data set is read and what is kept of it (docs/ingest.md).
 
@@ -29,9 +36,10 @@ class Ingest(Section):
     rejected; an unknown label never is. With ``uncalibrated`` a session whose lights stand nowhere is kept, and they
     are estimated from its frames (docs/uncalibrated.md): sources photoface and folder. ``transfer`` is the tone curve
     of the frames: linear, srgb, or a gamma such as 2.2; a rig.json that gives its camera's goes before it.
+    ``photographs`` is of that source alone.
     """
 
-    source: Literal["photoface", "yaleb", "folder"]
+    source: Literal["photoface", "yaleb", "folder", "photographs"]
     root: str
     quality: tuple[Literal["ok", "blur", "dark"], ...] = ("ok",)
     poses: tuple[Literal[1, 2, 3, 4, 5], ...] = (1, 2, 3)
@@ -39,6 +47,7 @@ class Ingest(Section):
     uncalibrated: bool = False
     transfer: Transfer = "linear"
     deal: Deal = Deal()
+    photographs: Photographs = Photographs()
 
 
 class Reconstruct(Section):
@@ -60,7 +69,7 @@ class Crop(Section):
 
     `size` is the aligned face's side in pixels; `confidence` the least that a view of the detector must be sure of its
     face; `border` and `min_face` are shares: of the frame's height put around it, of its smaller side that the smallest
-    face takes; `seed` draws the flash of the modality `frame`.
+    face takes; `seed` draws the flash of the modality `frame`, which `colour` packs in colour too.
     """
 
     seed: Seed
@@ -68,6 +77,7 @@ class Crop(Section):
     confidence: Share = 0.9
     border: Annotated[float, Field(ge=0, le=1)] = 0.3
     min_face: Annotated[float, Field(ge=0.02, le=1)] = 0.2
+    colour: bool = False
 
 
 class Balance(Section):

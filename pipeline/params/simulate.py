@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from pipeline.lights import from_angles
 from pipeline.maskdesigns import TYPES
@@ -108,21 +108,53 @@ class Effects(Section):
     light_error: NonNegative = 1.5  # root mean square angle between the recorded and the true direction, degrees
 
 
+Years = Annotated[float, Field(ge=1, le=90)]
+
+
+class Ages(Section):
+    """A range of ages in years over which a subject's sessions are spread, ``together`` of them within one year."""
+
+    youngest: Years = 5.0
+    oldest: Years = 75.0
+    together: Count = 2
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.oldest - self.youngest < 1:
+            raise ValueError(f"oldest = {self.oldest:g} must be at least a year above youngest = {self.youngest:g}")
+        return self
+
+
+def _list_or_range(value: object) -> str:
+    return "range" if isinstance(value, dict | Ages) else "list"
+
+
+class Truths(Section):
+    """What `psface truths` photographs again: so many ``sessions`` of each test subject, at all of ``ages`` (years)."""
+
+    ages: Annotated[tuple[Annotated[int, Field(ge=1, le=90)], ...], Field(min_length=1)] = (8, 25, 45, 65)
+    sessions: Count = 2
+
+
 class Simulate(Section):
     """The simulated rig (docs/simulate.md).
 
     ``sessions`` is a number a subject, or ``photoface`` for the real database's skew. The sessions of a subject take
-    the rigs in turn, and the ``ages`` in turn where any are given (years; otherwise a subject has one adult age).
-    ``masks`` is the share of the sessions in which a face mask is worn, of one of the ``mask_designs``; with
-    ``mask_twins`` each of them is also photographed without it (docs/masks.md).
+    the rigs in turn, and the ``ages`` in turn where any are listed (years), or ages of a range; otherwise a subject has
+    one adult age. ``colour`` makes the frames RGB. ``masks`` is the share of the sessions in which a face mask is worn,
+    of one of the ``mask_designs``; with ``mask_twins`` each of them is also photographed without it (docs/masks.md).
     """
 
     seed: Seed
     subjects: Count
     sessions: Annotated[int, Field(ge=1)] | Literal["photoface"] = 6
     size: Annotated[int, Field(ge=48, le=4096)] = 256
+    colour: bool = False
     rigs: Annotated[tuple[Rig, ...], Field(min_length=1)]
-    ages: tuple[Annotated[float, Field(ge=1, le=90)], ...] = ()
+    ages: Annotated[
+        Annotated[tuple[Years, ...], Tag("list")] | Annotated[Ages, Tag("range")], Discriminator(_list_or_range)
+    ] = ()
+    truths: Truths = Truths()
     frequencies: Frequencies = Frequencies()
     variation: Variation = Variation()
     effects: Effects = Effects()

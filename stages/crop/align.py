@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import Rejected
 from pipeline.geometry import arcface_template, estimate_similarity, move_points, warp_map
-from pipeline.images import read_frame
+from pipeline.images import read_colour, read_frame
 from pipeline.lights import to_angles
 from pipeline.maps import Maps
 from pipeline.sessions import Session
@@ -100,6 +100,28 @@ def cut_face(
         "frames": photographs[..., order],
     }
     return {**{name: _half(values) for name, values in faces.items()}, "mask": mask.astype(np.uint8)}
+
+
+def cut_photograph(
+    frames: np.ndarray, landmarks: np.ndarray, *, size: int, order: Sequence[int] | np.ndarray, drawn: int
+) -> dict[str, np.ndarray]:
+    """The aligned face of a session without maps, as of `cut_face`: its frames; the mask is where the picture lies."""
+    matrix = alignment(landmarks, size)
+    photographs = warp_map("frame", frames.transpose(1, 2, 0), matrix, size)
+    mask = warp_map("mask", np.ones(frames.shape[1:], bool), matrix, size)
+    faces = {"frame": _half(photographs[..., [drawn]]), "frames": _half(photographs[..., order])}
+    return {**faces, "mask": mask.astype(np.uint8)}
+
+
+def cut_colour(path: str, landmarks: np.ndarray, size: int) -> np.ndarray:
+    """(size, size, 3) float16, the aligned face of a photograph in colour.
+
+    Raises
+    ------
+    Rejected
+        It cannot be read.
+    """
+    return _half(warp_map("frame", read_colour(path), alignment(landmarks, size), size))
 
 
 def _half(values: np.ndarray) -> np.ndarray:

@@ -18,14 +18,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import PsfaceError, Rejected, UserError
-from pipeline.faces import MODALITIES
+from pipeline.faces import COLOUR, MODALITIES, PHOTOGRAPHED
 from pipeline.geometry import scale_of
 from pipeline.maps import read_maps
 from pipeline.parallel import Jobs, imap_sessions
 from pipeline.params import Crop
 from pipeline.sessions import Session
 from pipeline.tables import write_parquet
-from stages.crop.align import alignment, cut_face, drawn_frame, light_order, maps_path, read_frames
+from stages.crop.align import (
+    alignment,
+    cut_colour,
+    cut_face,
+    cut_photograph,
+    drawn_frame,
+    light_order,
+    maps_path,
+    read_frames,
+)
 from stages.crop.looks import Sighting, eye_distance, find_faces
 
 if TYPE_CHECKING:
@@ -33,7 +42,6 @@ if TYPE_CHECKING:
 
 BATCH = 16  # sessions that are looked at together
 NO_MAPS = "no maps: not reconstructed"
-ARRAYS = (*MODALITIES, "mask")
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,9 @@ def pack_faces(
     PsfaceError
         No face was found at all.
     """
-    ready = [s for s in sessions if maps_path(maps, s.id).is_file()]
+    single = are_photographs(sessions)
+    arrays = (*(PHOTOGRAPHED if single else MODALITIES), *([COLOUR] if params.colour else ()), "mask")
+    ready = [s for s in sessions if single or maps_path(maps, s.id).is_file()]
     if not ready:
         raise UserError(f"none of {len(sessions)} sessions has maps in {maps}: run `psface reconstruct` first")
     ready, unlike = alike(ready)
@@ -78,11 +88,13 @@ def pack_faces(
     tasks = [Job(s, np.asarray(seen[s.id].landmarks), row) for row, s in enumerate(found)]
     faces = work / "faces"
     log = work / "cuts.jsonl"
-    if not (log.exists() and all((faces / f"{name}.npy").exists() for name in ARRAYS)):
+    if not (log.exists() and all((faces / f"{name}.npy").exists() for name in arrays)):
         log.unlink(missing_ok=True)  # it speaks of arrays that are gone
-        _create(faces, len(tasks), len(ready[0].frames), params.size)
-    failed = cut_faces(tasks, log, partial(_cut_into, maps=maps, faces=faces, params=params), jobs=jobs)
-    tasks = _keep(faces, [t for t in tasks if t.session.id not in failed], len(tasks))
+        _create(faces, arrays, len(tasks), len(ready[0].frames), params.size)
+    failed = cut_faces(
+        tasks, log, partial(_cut_into, maps=None if single else maps, faces=faces, params=params), jobs=jobs
+    )
+    tasks = _keep(faces, [t for t in tasks if t.session.id not in failed], len(tasks), arrays)
     seen |= {s.id: Sighting(None, 0.0, 0, NO_MAPS) for s in sessions if s.id not in seen}
     index = _index(sessions, seen, failed, {t.session.id: t for t in tasks}, params)
     if not tasks:
@@ -90,6 +102,11 @@ def pack_faces(
         raise PsfaceError(f"no face in any of {len(ready)} sessions; the commonest reason, {times} times: {reason}")
     write_parquet(faces / "index.parquet", index)
     return index
+
+
+def are_photographs(sessions: Sequence[Session]) -> bool:
+    """Whether all are single photographs, which have no maps."""
+    return all(len(s.frames) == 1 for s in sessions)
 
 
 def alike(sessions: Sequence[Session]) -> tuple[list[Session], dict[str, Sighting]]:
@@ -178,13 +195,14 @@ def _whole_lines(path: Path) -> Iterator[list[Any]]:
     yield from map(json.loads, text.splitlines())
 
 
-def _create(faces: Path, rows: int, frames: int, size: int) -> None:
+def _create(faces: Path, arrays: Sequence[str], rows: int, frames: int, size: int) -> None:
     faces.mkdir(exist_ok=True)
-    channels = {"normal": 3, "frames": frames}
-    for name in MODALITIES:
-        shape = (rows, size, size, channels.get(name, 1))
-        _open_new(faces / f"{name}.npy", np.float16, shape)
-    _open_new(faces / "mask.npy", np.uint8, (rows, size, size))
+    channels = {"normal": 3, "frames": frames, COLOUR: 3}
+    for name in arrays:
+        if name == "mask":
+            _open_new(faces / "mask.npy", np.uint8, (rows, size, size))
+        else:
+            _open_new(faces / f"{name}.npy", np.float16, (rows, size, size, channels.get(name, 1)))
 
 
 def _open_new(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
@@ -198,25 +216,26 @@ def _open_new(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     return array
 
 
-def _cut_into(job: Job, *, maps: Path, faces: Path, params: Crop) -> None:
+def _cut_into(job: Job, *, maps: Path | None, faces: Path, params: Crop) -> None:
     """Cut one face and write it to its row of each array; workers write to different rows."""
     session = job.session
-    arrays = cut_face(
-        read_maps(maps_path(maps, session.id)),
-        read_frames(session),
-        job.landmarks,
-        size=params.size,
-        order=light_order(session.lights),
-        drawn=drawn_frame(session.id, len(session.frames), params.seed),
-    )
+    drawn = drawn_frame(session.id, len(session.frames), params.seed)
+    frames, how = read_frames(session), {"size": params.size, "drawn": drawn}
+    if maps is None:
+        arrays = cut_photograph(frames, job.landmarks, order=[0], **how)
+    else:
+        own = read_maps(maps_path(maps, session.id))
+        arrays = cut_face(own, frames, job.landmarks, order=light_order(session.lights), **how)
+    if params.colour:
+        arrays[COLOUR] = cut_colour(session.frames[drawn], job.landmarks, params.size)
     for name, values in arrays.items():
         np.lib.format.open_memmap(faces / f"{name}.npy", mode="r+")[job.row] = values
 
 
-def _keep(faces: Path, tasks: list[Job], rows: int) -> list[Job]:
+def _keep(faces: Path, tasks: list[Job], rows: int, arrays: Sequence[str]) -> list[Job]:
     """Close the gaps that faces which could not be cut have left in the arrays; a killed run may have closed some."""
     if len(tasks) < rows:
-        for name in ARRAYS:
+        for name in arrays:
             path = faces / f"{name}.npy"
             whole = np.load(path, mmap_mode="r")
             if len(whole) == len(tasks):

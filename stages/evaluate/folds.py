@@ -6,6 +6,11 @@ session is named as its folder is, or by its number among the subject's sessions
 by tabs, or by spaces. Without a file, pairs are drawn: the subjects are dealt to ten folds, each fold's genuine pairs
 are its subjects', and as many impostor pairs are drawn among them, so that no subject is in two folds.
 
+Two more shapes, of protocols for faces of different ages, name sessions by their photographs, with or without suffix:
+``image image 1`` or ``.. 0`` a line (genuine or not); and CALFW's, two lines a pair, ``image 3`` with the fold of a
+genuine pair and 0 for an impostor one. Pairs that have no fold are dealt to ten in their order, genuine and impostor
+ones apart; nothing is said of subjects in two folds, for such protocols do not keep them apart.
+
 References: G. B. Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49, 2007 (View 2).
 """
 
@@ -40,10 +45,13 @@ def read_pairs(path: Path, sessions: np.ndarray) -> Pairs:
     Raises
     ------
     UserError
-        It is not of the shape above, names a session that is not here, one twice in a pair, or a subject in two folds.
+        It is of none of the shapes above, names a session that is not here, one twice in a pair, or a subject in two
+        folds.
     """
     lines = _lines(path)
     try:
+        if lines and (len(lines[0]) == 3 or (len(lines[0]) == 2 and not lines[0][0].isdecimal())):
+            return _read_images(path, lines, sessions)
         folds, each = (int(text) for text in lines[0])
     except (ValueError, IndexError) as error:
         raise UserError(
@@ -84,6 +92,41 @@ def _lines(path: Path) -> list[list[str]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); give a list of pairs") from error
     return [line.split("\t") if "\t" in line else line.split() for line in text.splitlines() if line.strip()]
+
+
+def _read_images(path: Path, lines: list[list[str]], sessions: np.ndarray) -> Pairs:
+    """Pairs of photographs: one a line with 1 or 0, or CALFW's two lines."""
+    twin = len(lines[0]) == 2
+    if twin and len(lines) % 2:
+        raise UserError(f"{path}: {len(lines)} lines; of two lines a pair there must be an even number")
+    known: dict[str, list[int]] = {}
+    for row, session in enumerate(sessions):
+        known.setdefault(str(session).split("/")[1], []).append(row)
+    rows, marks = [], []
+    for number in range(0, len(lines), 2 if twin else 1):
+        fields = [*lines[number], *lines[number + 1]] if twin else lines[number]
+        if len(fields) != (4 if twin else 3) or not fields[-1].isdecimal() or (twin and fields[1] != fields[3]):
+            shape = "`image fold` twice, with one fold" if twin else "`image image 1` or `image image 0`"
+            raise UserError(f"{path}, line {number + 1}: expected {shape}")
+        rows.append([_row_of(path, number + 1, known, name) for name in (fields[0], fields[2 if twin else 1])])
+        marks.append(int(fields[-1]))
+    mark, same = np.array(marks), np.array(marks) > 0
+    fold = np.zeros(len(rows), int)
+    for kind in (same, ~same):
+        fold[kind] = np.arange(kind.sum()) * FOLDS // max(kind.sum(), 1)
+    if twin and len(np.unique(mark[same])) > 1:
+        fold[same] = mark[same] - 1
+    if not same.any() or same.all() or len(np.unique(fold)) < 2:
+        raise UserError(f"{path}: {same.sum()} genuine and {(~same).sum()} impostor pairs; folds need both of them")
+    return Pairs(np.array(rows).T, same, fold)
+
+
+def _row_of(path: Path, number: int, known: dict[str, list[int]], image: str) -> int:
+    found = known.get(image) or known.get(image.rpartition(".")[0], [])
+    if len(found) == 1:
+        return found[0]
+    fault = "no session is" if not found else f"{len(found)} subjects have a session"
+    raise UserError(f"{path}, line {number}: {fault} named {image} among those evaluated")
 
 
 def _row(path: Path, number: int, names: dict[str, dict[str, int]], subject: str, session: str) -> int:

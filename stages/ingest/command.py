@@ -43,21 +43,24 @@ FOLDERS = re.compile(r"\S+/(?=\S+\.(csv|m)\b)")
 
 @click.command("ingest")
 @click.option("--params", "params_path", default="params.yaml", show_default=True, help="The parameters.")
+@click.option("--root", help="The data set.  [default: ingest.root of the parameters]")
 @click.option("--out", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
 @click.option("--rejected", default="data/rejected.csv", show_default=True, help="What cannot be used, and why.")
 @jobs_option(1, note="It reads headers alone.")
 @alone("ingest")
-def command(params_path: str, out: str, rejected: str, jobs: Jobs) -> None:
+def command(params_path: str, root: str | None, out: str, rejected: str, jobs: Jobs) -> None:
     """Read a data set into a table of sessions.
 
-    Takes `ingest.source` (photoface, yaleb or folder) from `ingest.root` and writes a row a session: its frames, which
-    stay where they are, the lights, the labels. A session that cannot be used is listed with the reason; the others go
-    on.
+    Takes `ingest.source` (photoface, yaleb, folder, photographs) from `ingest.root` and writes a row a session: its
+    frames, which stay where they are, the lights, the labels. A session that cannot be used is listed with the reason;
+    the others go on.
     """
     for option, path, suffix in (("--out", out, ".parquet"), ("--rejected", rejected, ".csv")):
         if Path(path).suffix != suffix:  # or a slip of the pen is the end of a photograph
             raise UserError(f"{option} {path}: expected a name that ends in {suffix}")
     params = section(params_path, "ingest", Ingest)
+    if root is not None:
+        params = params.model_copy(update={"root": root})
     sessions, refusals, notes = ingest(params, jobs=jobs)
     for text in notes:
         click.echo(f"note: {text}", err=True)

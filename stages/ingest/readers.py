@@ -21,7 +21,7 @@ from pipeline.params import Ingest
 from pipeline.sessions import Session
 from stages.ingest.oddities import leads_back
 
-MODULES = ("photoface", "yaleb", "folder")
+MODULES = ("photoface", "yaleb", "folder", "photographs")
 RIG_STEP = 5.0  # degrees: lights that agree within it count as the same rig
 AMBIENT = "ambient"
 ESTIMATE = "set ingest.uncalibrated: true in params.yaml to have the lights estimated from the frames"

@@ -7,10 +7,14 @@ distance to the edge in mm.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from pipeline.shading import lengths
-from stages.simulate.subject import Looks
+
+if TYPE_CHECKING:
+    from stages.simulate.subject import Looks
 
 EYE_CENTRES = np.array([[-30.78, 728.41, 124.53], [30.78, 728.41, 124.53]])  # image left first
 EYE_RADIUS = 13.8

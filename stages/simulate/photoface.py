@@ -1,6 +1,6 @@
 """A session's folder in the layout of the Photoface database, with the truth beside it.
 
-im0.bmp ..      8-bit grey frames (im0.exr .. when quantisation is off)
+im0.bmp ..      8-bit frames, grey or RGB (im0.exr .. when quantisation is off)
 ambient.bmp     the scene without a flash
 LightSource.m   zenith and azimuth of each flash in degrees, one bracketed Matlab matrix
 metadata.txt    eleven landmarks, ``x y`` a line
@@ -79,7 +79,9 @@ def _write_frame(stem: Path, frame: np.ndarray, quantise: bool) -> None:
     import OpenEXR
 
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    OpenEXR.File(header, {"Y": np.ascontiguousarray(frame, np.float32)}).write(f"{stem}.exr")
+    planes = {"Y": frame} if frame.ndim == 2 else dict(zip("RGB", np.moveaxis(frame, 2, 0), strict=True))
+    channels = {name: np.ascontiguousarray(plane, np.float32) for name, plane in planes.items()}
+    OpenEXR.File(header, channels).write(f"{stem}.exr")
 
 
 def _write(path: Path, text: str) -> None:

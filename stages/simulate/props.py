@@ -15,7 +15,7 @@ from stages.simulate.bust import Bust, topology
 from stages.simulate.human import human
 from stages.simulate.masks import wear
 from stages.simulate.subject import Subject
-from stages.simulate.visit import Visit
+from stages.simulate.visit import Visit, head_size
 
 FRAME, HAND, TELEPHONE, STRANDS, SCARF, _SHEET, MASK = range(7)  # as `skin.REGIONS` has them
 WRAP = 0.0028  # 1 / mm: spectacles curve back by this times the square of the way to the side
@@ -43,7 +43,7 @@ def build_props(subject: Subject, visit: Visit, bust: Bust) -> tuple[list[Prop],
     opaque: list[Prop] = []
     lenses = None
     if visit.spectacles == "yes":
-        frame, lenses = _spectacles(rng, bust)
+        frame, lenses = _spectacles(rng, bust, head_size(subject, visit.age))
         opaque.append(frame)
     if "hand" in visit.occlusion:
         opaque.append(_hand(rng, subject, visit, bust))
@@ -100,9 +100,9 @@ class _Spectacles:
         return np.stack([self.middle[0] + across, self.middle[1] + up, wrap + self.tilt * up], axis=1)
 
 
-def _spectacles(rng: np.random.Generator, bust: Bust) -> tuple[Prop, Prop]:
+def _spectacles(rng: np.random.Generator, bust: Bust, size: float) -> tuple[Prop, Prop]:
     """Two rims, bridge and temples as tubes, and two lenses."""
-    worn = _fitted(rng, bust)
+    worn = _fitted(rng, bust, size)
     thickness, ahead = worn.thickness, np.array([0, 0, worn.forward])
     parts = [mesh.tube(worn.rim(side) + ahead, thickness, closed=True) for side in (-1, 1)]
     parts.append(mesh.tube(_bridge(worn), thickness, closed=False))
@@ -115,17 +115,17 @@ def _spectacles(rng: np.random.Generator, bust: Bust) -> tuple[Prop, Prop]:
     return frame, Prop(FRAME, vertices, quads, 0.0, 1.0, 600.0)
 
 
-def _fitted(rng: np.random.Generator, bust: Bust) -> _Spectacles:
-    """Spectacles drawn for a face; they sit clear of brows and cheeks."""
+def _fitted(rng: np.random.Generator, bust: Bust, size: float) -> _Spectacles:
+    """Spectacles drawn for a face, ``size`` times an adult's; they sit clear of brows and cheeks."""
     corners = bust.rest[topology().landmarks[[0, 1, 3, 4]]]
     left, right = corners[:2].mean(0), corners[2:].mean(0)
-    width, height = rng.uniform(23, 28), rng.uniform(13.5, 22)
+    width, height = rng.uniform(23, 28) * size, rng.uniform(13.5, 22) * size
     power, thickness = rng.uniform(2.0, 5.0), rng.choice([rng.uniform(0.5, 0.9), rng.uniform(1.0, 2.4)])
     angles = 2 * np.pi * np.arange(40) / 40
     rounded = [np.sign(side) * np.abs(side) ** (2 / power) for side in (np.cos(angles), np.sin(angles))]
     outline = np.stack([width * rounded[0], height * rounded[1]], axis=1)
     tilt, drop = np.tan(np.deg2rad(rng.uniform(3, 10))), rng.uniform(1, 5)
-    apart = max((right - left)[0] / 2 + rng.uniform(-1, 2), width + 7)
+    apart = max((right - left)[0] / 2 + rng.uniform(-1, 2), width + 7 * size)
     worn = _Spectacles((left + right) / 2, outline, width, height, thickness, tilt, drop, apart)
     both = np.concatenate([worn.rim(-1), worn.rim(1)])
     forward = np.max(_surface(bust, both[::4, :2]) - both[::4, 2]) + thickness + 0.8

@@ -16,6 +16,7 @@ from pipeline.params import Effects
 from pipeline.shading import lengths
 from stages.simulate.bust import build_bust
 from stages.simulate.camera import FINE, Camera, Sensor, expose
+from stages.simulate.colour import chroma
 from stages.simulate.props import build_props
 from stages.simulate.raycast import Scene
 from stages.simulate.scene import Points, meet, one_mesh, see_lenses
@@ -31,6 +32,7 @@ FACE_BELOW = -20.0  # mm, the face's middle from the frame's centre, so that the
 class Shot:
     """What one session leaves: frames (k, H, W) float32 before quantisation, ambient (H, W), truth, regions, landmarks.
 
+    In colour, frames are (k, H, W, 3) and ambient (H, W, 3), red first.
     ``regions`` (H, W) uint8 indexes `skin.REGIONS`; ``landmarks`` (11, 2) are (x, y) in pixels of the first frame.
     """
 
@@ -41,13 +43,14 @@ class Shot:
     landmarks: np.ndarray
 
 
-def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed: int) -> Shot:
+def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed: int, *, colour: bool = False) -> Shot:
     """Render one session.
 
     Parameters
     ----------
     size : width and height of the frames in pixels.
     seed : of the sensor's noise.
+    colour : whether frames are RGB.
     """
     subject = groomed(subject, visit)
     bust = build_bust(subject, visit)
@@ -60,7 +63,10 @@ def photograph(subject: Subject, visit: Visit, size: int, effects: Effects, seed
     glass = None if lenses is None else see_lenses(lenses, bust, offset, camera, points)
 
     shade = Shader(scene, camera, points, glass, effects)
-    frames, ambient = develop(shade, shade.ambient(), visit, size, seed)
+    if colour:
+        frames, ambient = develop_colour(shade, chroma(points, subject, visit), visit, size, seed)
+    else:
+        frames, ambient = develop(shade, shade.ambient(), visit, size, seed)
     truth, regions = true_maps(points, camera, visit)
     return Shot(
         frames=frames,
@@ -75,17 +81,38 @@ def develop(shade: Shader, glow: np.ndarray, visit: Visit, size: int, seed: int)
     """Frames (k, size, size) and the frame without a flash, from the flashes of ``shade`` and the light ``glow`` (fine
     grid) that is always there.
     """
+    return _read(_exposed(shade, glow, visit, size), shade.effects, visit, size, seed)
+
+
+def develop_colour(
+    shade: Shader, chroma: np.ndarray, visit: Visit, size: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `develop`, frames (k, size, size, 3): one rendering a colour, of the albedo times its ``chroma`` (N, 3)."""
+    points, grey = shade.points, shade.points.albedo
+    colours = []
+    for factor in chroma.T:
+        points.albedo = grey * factor
+        colours.append(_exposed(shade, shade.ambient(), visit, size))
+    points.albedo = grey
+    return _read(np.stack(colours, axis=-1), shade.effects, visit, size, seed)
+
+
+def _exposed(shade: Shader, glow: np.ndarray, visit: Visit, size: int) -> np.ndarray:
+    """Light (k + 1, size, size) on the sensor under each flash, last without one."""
     ambient = glow * visit.exposure
     pictures = [
         expose(ambient + visit.exposure * shade.flash(light * gain), drift * size / BASE_WIDTH)
         for light, gain, drift in zip(visit.lights, visit.gains, visit.drift, strict=True)
     ]
-    sensor = Sensor(
-        np.random.default_rng(np.random.SeedSequence([seed, visit.subject, visit.number, 1])), shade.effects.noise
-    )
-    blur = visit.blur * size / BASE_WIDTH
+    return np.stack([*pictures, expose(ambient, np.zeros(2))])
+
+
+def _read(pictures: np.ndarray, effects: Effects, visit: Visit, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the sensor makes of light: frames, and the last as the frame without a flash."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, visit.subject, visit.number, 1]))
+    sensor, blur = Sensor(rng, effects.noise), visit.blur * size / BASE_WIDTH
     frames = np.stack([sensor.read(picture, blur) for picture in pictures])
-    return frames, sensor.read(expose(ambient, np.zeros(2)), blur)
+    return frames[:-1], frames[-1]
 
 
 def true_maps(points: Points, camera: Camera, visit: Visit) -> tuple[Maps, np.ndarray]:

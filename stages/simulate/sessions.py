@@ -37,19 +37,18 @@ def simulate_session(params: Simulate, folder: Path, item: tuple[int, int]) -> N
     """Make one session below ``folder``, and its twin without a mask where there is one."""
     subject = draw_subject(params, item[0])
     for visit in draw_masks(params, draw_visit(params, subject, item[1])):
-        _simulate_visit(params, folder, subject, visit)
+        make_session(params, folder / subject.name / visit.name, subject, visit)
 
 
-def _simulate_visit(params: Simulate, folder: Path, subject: Subject, visit: Visit) -> None:
-    """Whole or not at all; a session that is there already is left alone."""
+def make_session(params: Simulate, target: Path, subject: Subject, visit: Visit) -> None:
+    """Make a session's folder, whole or not at all; one that is there already is left alone."""
     from stages.simulate.photoface import write_session
     from stages.simulate.render import photograph
 
-    target = folder / subject.name / visit.name
     if target.exists():
         return
-    shot = photograph(subject, visit, params.size, params.effects, params.seed)
-    beside = folder / subject.name / f".{visit.name}.{os.getpid()}"
+    shot = photograph(subject, visit, params.size, params.effects, params.seed, colour=params.colour)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     write_session(beside, visit, shot, quantise=params.effects.quantise, seed=params.seed)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.shading import lengths
-from stages.simulate import fields, noise
+from stages.simulate import ageing, fields, growth, noise
 from stages.simulate.human import LEFT_EYE, LONG_HAIR, LOWER_TEETH, MOUTH, RIGHT_EYE, SKIN, TONGUE, UPPER_TEETH, lips
 from stages.simulate.subject import Subject
 from stages.simulate.visit import Visit
@@ -80,7 +80,12 @@ def _paint_skin(surface: Surface, at: np.ndarray, subject: Subject, visit: Visit
     albedo *= 1 + 0.025 * pores
     bump = 0.035 * pores + 0.05 * texels.of(noise.band(18.0))
     albedo *= _zones(place, subject, visit)
-    bump += _wrinkles(place, visit.age, rng)
+    if subject.rates is None:
+        bump += _wrinkles(place, visit.age, rng)
+    else:
+        furrows = ageing.wrinkles(place, subject.rates, visit.age)
+        bump = bump * (1 - 0.5 * growth.childhood(visit.age, subject.rates)) + furrows
+        albedo *= ageing.complexion(place, subject.rates, visit.age) * (1 + 0.12 * np.minimum(furrows, 0))
     if looks.freckles > 0:
         spots = fields.ramp(noise.Texels(x + 311, y).of(noise.band(10.0, 0.25)), 1.0, 1.6)
         albedo *= 1 - 0.9 * looks.freckles * spots * fields.ramp(-np.abs(place[:, 1] - 706), -45, -10)
@@ -119,7 +124,7 @@ def _draw_moles(place: np.ndarray, albedo: np.ndarray, bump: np.ndarray, subject
         distance = lengths(rows_of(place, near) - mole.place.astype(np.float32))
         spot = fields.ramp(-distance, -1.25 * mole.radius, -0.75 * mole.radius)
         albedo[near] *= 1 - mole.darkness * spot
-        bump[near] += 0.25 * mole.radius * spot
+        bump[near] += 0.25 * mole.radius * spot * mole.raised
 
 
 def _draw_lashes(place: np.ndarray, albedo: np.ndarray) -> None:
@@ -211,6 +216,8 @@ def _paint_locks(surface: Surface, at: np.ndarray, subject: Subject, visit: Visi
 
 def hair_tone(subject: Subject, visit: Visit) -> float:
     """Albedo of a subject's hair, which greys with age."""
+    if subject.rates is not None:  # its looks are those of the age already
+        return min(subject.looks.hair * visit.tint[1], 0.6)
     grey = float(fields.ramp(np.array([visit.age]), 35, 80)[0])
     return min((subject.looks.hair + (0.5 - subject.looks.hair) * 0.8 * grey) * visit.tint[1], 0.6)
 

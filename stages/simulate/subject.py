@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from pipeline.params import Simulate
+from stages.simulate import growth
 from stages.simulate.human import human
 
 # What would turn one face into a caricature of another, or into nobody's, at the strength of the other changes.
@@ -19,11 +20,12 @@ AGE_ANCHORS = ((1.0, 11.0, 25.0, 90.0), (0.0, 1 / 3, 2 / 3, 1.0))  # years and A
 
 @dataclass(frozen=True)
 class Mole:
-    """A dark spot at a place (3,) of the template, mm; ``darkness`` in [0, 1]."""
+    """A dark spot at a place (3,) of the template, mm; ``darkness`` in [0, 1]; a mole is raised, a spot of age flat."""
 
     place: np.ndarray
     radius: float
     darkness: float
+    raised: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Subject:
-    """One person: the shape's weights, an age in years, and looks."""
+    """One person: the shape's weights, an age in years, looks; ``rates`` of ageing where sessions are years apart."""
 
     index: int
     gender: str
@@ -57,6 +59,7 @@ class Subject:
     local: dict[str, float]
     asymmetry: dict[str, float]
     looks: Looks
+    rates: growth.Rates | None = None
 
     @property
     def name(self) -> str:
@@ -87,7 +90,13 @@ def draw_subject(params: Simulate, index: int) -> Subject:
         local=_local_changes(rng, params.variation.shape, params.variation.asymmetry),
         asymmetry={name: float(rng.uniform(0.1, 0.6)) for name in human().asymmetries if rng.random() < 0.12},
         looks=_looks(rng, female, float(african), float(asian)),
+        rates=_rates(params.seed, index, female) if params.ages else None,
     )
+
+
+def _rates(seed: int, index: int, female: bool) -> growth.Rates:
+    """Drawn apart, so that whoever ages is the subject of the same number who does not."""
+    return growth.draw_rates(np.random.default_rng(np.random.SeedSequence([seed, index, 2**31])), female=female)
 
 
 def _local_changes(rng: np.random.Generator, sd: float, asymmetry: float) -> dict[str, float]:
@@ -135,7 +144,7 @@ def _looks(rng: np.random.Generator, female: bool, african: float, asian: float)
 def _moles(rng: np.random.Generator) -> tuple[Mole, ...]:
     mesh = human().mesh
     moles = []
-    for quad in rng.choice(_face(), size=rng.integers(2, 14)):
+    for quad in rng.choice(face_quads(), size=rng.integers(2, 14)):
         corners = mesh.vertices[mesh.quads[quad]]
         place = rng.dirichlet((1, 1, 1, 1)) @ corners
         moles.append(Mole(place, float(0.5 + rng.gamma(2.0, 0.35)), float(rng.uniform(0.25, 0.8))))
@@ -143,7 +152,7 @@ def _moles(rng: np.random.Generator) -> tuple[Mole, ...]:
 
 
 @cache
-def _face() -> np.ndarray:
+def face_quads() -> np.ndarray:
     """The quads of the template's face."""
     mesh = human().mesh
     middle = mesh.vertices[mesh.quads].mean(1)
@@ -157,10 +166,13 @@ def anny_age(years: float) -> float:
 
 def rest_shape(subject: Subject, years: float) -> np.ndarray:
     """Coarse vertices (V, 3) mm of a subject at an age, without expression or pose."""
-    phenotypes = {**subject.phenotypes, "age": anny_age(years)}
-    grown = float(np.clip((years - 3) / 15, 0.35, 1.0))  # a child's features are less marked
-    local = {name: value * grown for name, value in subject.local.items()}
-    return _shape(tuple(phenotypes.items()), tuple(local.items()), tuple(subject.asymmetry.items()))
+    rates = subject.rates
+    phenotypes = {**subject.phenotypes, "age": growth.anny_age(years, rates) if rates else anny_age(years)}
+    # a child's features are less marked
+    marked = growth.marked(years, rates) if rates else float(np.clip((years - 3) / 15, 0.35, 1.0))
+    local = {name: value * marked for name, value in subject.local.items()}
+    shape = _shape(tuple(phenotypes.items()), tuple(local.items()), tuple(subject.asymmetry.items()))
+    return shape + growth.offsets(human().mesh.vertices, years, rates) if rates else shape
 
 
 @lru_cache(maxsize=1)  # a subject's sessions are made one after the other

@@ -11,13 +11,17 @@ import numpy as np
 
 from pipeline.lights import from_angles
 from pipeline.maskdesigns import Design, draw_design
-from pipeline.params import Rig, Simulate
+from pipeline.params import Ages, Rig, Simulate
+from stages.simulate import growth
+from stages.simulate.ageing import aged_looks
 from stages.simulate.human import human
 from stages.simulate.subject import Subject
 
 YAW_OF_POSE = {"1": (0.0, 17.0), "2": (17.0, 30.0), "3": (30.0, 45.0), "4": (45.0, 65.0), "5": (65.0, 90.0)}
 TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 ADULT = 17.0  # nobody younger has facial hair
+AGES = 2**31 + 1  # of the seeds: apart from all sessions' numbers
+GOLDEN = (5**0.5 - 1) / 2
 FIRST_DAY = datetime(2008, 1, 7, 8, 0, 0)  # Photoface was recorded in 2008 and 2009
 
 SMILES = (
@@ -107,7 +111,7 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
     """Session ``number`` of a subject."""
     rng = np.random.default_rng(np.random.SeedSequence([params.seed, subject.index, number]))
     frequencies, variation, effects = params.frequencies, params.variation, params.effects
-    age = params.ages[number % len(params.ages)] if params.ages else subject.age
+    age = age_of(params, subject, number)
     pose, expression = _pick(rng, frequencies.pose), _pick(rng, frequencies.expression)
     hair, quality = _pick(rng, frequencies.facial_hair), _pick(rng, frequencies.quality)
     rig = params.rigs[(number + subject.index) % len(params.rigs)]
@@ -123,7 +127,7 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         age=float(age),
         gender=subject.gender,
         spectacles=_pick(rng, frequencies.spectacles),
-        facial_hair=hair if subject.gender == "male" and age >= ADULT else "none",
+        facial_hair=_grown(hair, age) if subject.gender == "male" else "none",
         pose=pose,
         quality=quality,
         occlusion=_pick(rng, frequencies.occlusion),
@@ -131,7 +135,7 @@ def draw_visit(params: Simulate, subject: Subject, number: int) -> Visit:
         eyes_closed=actions.get("eyeBlinkLeft", 0) > 0.7 and actions.get("eyeBlinkRight", 0) > 0.7,
         actions=actions,
         angles=np.array([yaw, rng.normal(0, variation.pitch), rng.normal(0, variation.roll)]),
-        field=float(rng.uniform(268, 300)),
+        field=float(rng.uniform(268, 300)) * head_size(subject, age),
         place=rng.normal(0, 6, 2),
         lights=lights,
         recorded=recorded,
@@ -162,9 +166,43 @@ def draw_masks(params: Simulate, visit: Visit) -> list[Visit]:
     return [bare, worn] if params.mask_twins else [worn]
 
 
+def age_of(params: Simulate, subject: Subject, number: int) -> float:
+    """Years of a subject at a session.
+
+    Of a range, ages follow the golden ratio, which spreads however many over it: those of each subject begin anywhere.
+    """
+    ages = params.ages
+    if not ages:
+        return subject.age
+    if not isinstance(ages, Ages):
+        return ages[number % len(ages)]
+    turn, _ = divmod(number, ages.together)
+    start = np.random.default_rng(np.random.SeedSequence([params.seed, subject.index, AGES])).random()
+    later = np.random.default_rng(np.random.SeedSequence([params.seed, subject.index, AGES, number])).random()
+    share = (start + turn * GOLDEN) % 1.0
+    return round(ages.youngest + share * (ages.oldest - ages.youngest - 1) + later, 2)
+
+
+def at_age(visit: Visit, subject: Subject, years: float) -> Visit:
+    """The same session, had the subject another age: nothing else is drawn anew, but children have no beard, and their
+    heads fill the frame as adults' do.
+    """
+    zoom = head_size(subject, years) / head_size(subject, visit.age)
+    return replace(visit, age=years, field=visit.field * zoom, facial_hair=_grown(visit.facial_hair, years))
+
+
+def head_size(subject: Subject, years: float) -> float:
+    """Size of a head as a share of the adult's; 1 for subjects who do not age."""
+    return growth.head_size(years, subject.rates) if subject.rates else 1.0
+
+
+def _grown(hair: str, years: float) -> str:
+    return hair if years >= ADULT else "none"
+
+
 def groomed(subject: Subject, visit: Visit) -> Subject:
-    """The subject with the haircut of a session."""
-    looks = subject.looks
+    """The subject as it looks at a session: at its age, with its haircut."""
+    looks = aged_looks(subject, visit.age)
     return replace(
         subject,
         looks=replace(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.faces import MODALITIES, PREPROCESSING, Faces, mirror, preprocess
+from pipeline.faces import COLOUR, MODALITIES, PREPROCESSING, Faces, mirror, preprocess
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_mirrored_frames_are_the_frames_under_mirrored_flashes() -> None:
 
 
 def test_each_modality_has_a_named_preprocessing() -> None:
-    assert set(PREPROCESSING) == set(MODALITIES)
+    assert set(PREPROCESSING) == {*MODALITIES, COLOUR}
 
 
 def test_missing_and_broken_arrays_are_user_errors(workspace: Path) -> None:
@@ -74,4 +74,4 @@ def test_missing_and_broken_arrays_are_user_errors(workspace: Path) -> None:
     with pytest.raises(UserError, match="not whole"):
         Faces(".").array("albedo")
     with pytest.raises(UserError, match="no modality"):
-        Faces(".").array("colour")
+        Faces(".").array("infrared")

@@ -224,6 +224,6 @@ def test_params_yaml_spells_out_whatever_can_be_chosen(repository: Path, values:
         entries = {"": section} if name not in ("train", "fuse") else section
         for item, chosen in entries.items():
             written = values[name] if item == "" else values[name][item]
-            # of Yale B alone, in its recipe; of entries that are not named after their modality
-            elsewhere = {"deal"} | ({"modalities"} if name == "train" else set())
+            # of Yale B alone, in its recipe; of single photographs; of entries that are not named after their modality
+            elsewhere = {"deal", "photographs"} | ({"modalities"} if name == "train" else set())
             assert set(chosen) - elsewhere == set(written), f"{name} {item}"

@@ -139,3 +139,50 @@ def test_without_misses_none_are_shown():
     labels = np.repeat(list("abc"), 2)
     found = choose_examples((labels[:, None] == labels).astype(float), labels)
     assert [each.kind for each in found] == ["clearest hit", "median hit", "narrowest hit"]
+
+
+PHOTOGRAPHS = np.array([f"{name}/{name}_{i}" for name in ("ann", "bob", "cid") for i in range(4)])
+FLAT = ["ann_0.jpg ann_1.jpg 1", "ann_2 bob_0 0", "bob_0 bob_1.png 1", "cid_3 bob_2 0"]
+CALFW = [
+    "ann_0.jpg 1",
+    "ann_1.jpg 1",
+    "bob_0.jpg 2",
+    "bob_1.jpg 2",
+    "ann_2.jpg 0",
+    "bob_0.jpg 0",
+    "cid_3.jpg 0",
+    "bob_2.jpg 0",
+]
+
+
+def test_reads_protocols_that_name_photographs(tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join(FLAT))
+    flat = read_pairs(path, PHOTOGRAPHS)
+    assert flat.rows.tolist() == [[0, 2, 4, 11], [1, 4, 5, 6]]
+    assert flat.same.tolist() == [True, False, True, False]
+    assert flat.fold.tolist() == [0, 0, 5, 5]
+    path.write_text("\n".join(CALFW))
+    calfw = read_pairs(path, PHOTOGRAPHS)
+    assert calfw.rows.tolist() == [[0, 4, 2, 11], [1, 5, 4, 6]]
+    assert calfw.same.tolist() == [True, True, False, False]
+    assert calfw.fold.tolist() == [0, 1, 0, 5]
+    assert fold_accuracy(np.eye(12), flat)["counts"] == {"folds": 2, "genuine": 2, "impostor": 2}
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([*FLAT, "ann_0 ann_9 1"], "line 5: no session is named ann_9"),
+        ([*FLAT, "ann_0 ann_1"], "line 5: expected `image image 1`"),
+        ([*FLAT, "ann_0 ann_1 yes"], "line 5: expected `image image 1`"),
+        (CALFW[:3], "3 lines; of two lines a pair"),
+        ([*CALFW, "ann_0 1", "ann_1 2"], "line 9: expected `image fold` twice"),
+        (FLAT[:1], "1 genuine and 0 impostor pairs"),
+    ],
+)
+def test_a_protocol_that_is_not_whole_is_one_line(tmp_path, lines, words):
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=words):
+        read_pairs(path, PHOTOGRAPHS)

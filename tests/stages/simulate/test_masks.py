@@ -13,9 +13,9 @@ from small_rig import ALWAYS, settings
 
 from pipeline.maps import read_maps
 from pipeline.maskdesigns import PATTERNS, TYPES, Design
+from pipeline.maskshape import CUTS
 from stages.simulate import skin
 from stages.simulate.command import command
-from stages.simulate.masks import CUTS
 from stages.simulate.render import Shot, photograph
 from stages.simulate.subject import draw_subject
 from stages.simulate.visit import draw_masks, draw_visit

@@ -50,6 +50,7 @@ POINTS = {  # of the mean head, mm; the five landmarks, and others of Photoface'
     "between_brows": (0.0, 13.6, 73.0), "nose_left": (-19.0, -40.4, 70.5), "nose_right": (19.0, -40.4, 70.5),
     "chin": (0.0, -111.9, 66.7),
 }  # fmt: skip
+MOUTH = POINTS["mouth_left"][1]
 FIVE = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 USUAL = np.array([35.0, 8.0, 12.0, 0.08])  # sd of yaw, pitch, roll (degrees) and of the face's length (log)
 TRUST = 2.0  # mm by which landmarks are usually off
@@ -70,8 +71,9 @@ class MeanHead(Head):
 
 @dataclass(frozen=True)
 class Pose:
-    """How the mean head is seen in a picture: turned by a rotation (3, 3), its height stretched, then scaled
-    orthographically by ``scale`` pixels a mm around ``origin`` (x, y), where its own origin lies."""
+    """How the mean head is seen in a picture: its height stretched (below the mouth it is never made shorter), turned
+    by a rotation (3, 3), then scaled orthographically by ``scale`` pixels a mm around ``origin`` (x, y), where its own
+    origin lies."""
 
     rotation: np.ndarray
     stretch: float
@@ -86,7 +88,10 @@ class Pose:
 
     def turn(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the head in the camera's frame, mm."""
-        turned: np.ndarray = (points * [1, self.stretch, 1]) @ self.rotation.T
+        x, y, z = np.moveaxis(np.asarray(points, float), -1, 0)
+        # who smiles has a mouth nearer to the eyes, and the chin where it was
+        y = self.stretch * np.maximum(y, MOUTH) + max(self.stretch, 1.0) * np.minimum(y - MOUTH, 0)
+        turned: np.ndarray = np.stack([x, y, z], axis=-1) @ self.rotation.T
         return turned
 
     def project(self, points: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ def _draw_strap(strap: Strap, pose: Pose, shape: tuple[int, int]) -> Layer:
     facing = outward[:, 2] / np.linalg.norm(outward, axis=1) > 0.1
     points = pose.project(strap.path)
     cover = np.zeros(shape, np.uint8)
-    thick, fixed = max(1, round(2 * strap.radius * pose.scale)), 4  # binary digits of a pixel
+    thick, fixed = max(1, int(2 * strap.radius * pose.scale)), 4  # binary digits of a pixel
     for one, other, seen in zip(points[:-1], points[1:], facing[:-1] & facing[1:], strict=True):
         if seen and max(np.abs(one).max(), np.abs(other).max()) < 1e5:
             begin, end = (np.rint(point * 2**fixed).astype(int).tolist() for point in (one, other))

@@ -15,14 +15,14 @@ from pipeline.errors import UserError, nearest
 from pipeline.faults import explain, kind_of
 from pipeline.params.base import Modality, Section
 from pipeline.params.recognition import ArcFace, Augment, CosFace, Evaluate, Fuse, MagFace, Report, Train, Triplet
-from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Reconstruct
+from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Reconstruct, WearMask
 from pipeline.params.simulate import Effects, Frequencies, Light, Rig, Simulate, Variation
 from pipeline.yamlfile import read_yaml
 
 __all__ = [
     "ArcFace", "Augment", "Balance", "CosFace", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse", "Ingest",
-    "Light", "MagFace", "Params", "Reconstruct", "Report", "Rig", "Simulate", "Train", "Triplet", "Variation", "load",
-    "section",
+    "Light", "MagFace", "Params", "Reconstruct", "Report", "Rig", "Simulate", "Train", "Triplet", "Variation",
+    "WearMask", "load", "section",
 ]  # fmt: skip
 
 
@@ -35,6 +35,7 @@ class Params(Section):
 
     simulate: Simulate | None = None
     ingest: Ingest | None = None
+    wear_mask: WearMask | None = None
     reconstruct: Reconstruct | None = None
     crop: Crop | None = None
     balance: Balance | None = None

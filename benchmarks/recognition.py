@@ -6,9 +6,10 @@
 
 Each run is the real commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside
 its results in recipes/recognition/runs/SEED/RUN. A run whose results are there and whose parameters are the same is
-left alone; one that was stopped goes on. After each, docs/results/recognition.csv is written anew from all results
-(recognition_rows.py), with the paired differences of the runs that experiments.yaml compares. After `make yale` some
-are also scored on the real faces (`yale.` before their metrics).
+left alone, unless a run that it fuses has been trained since; one that was stopped goes on. After each,
+docs/results/recognition.csv is written anew from all results (recognition_rows.py), with the paired differences of the
+runs that experiments.yaml compares. After `make yale` some are also scored on the real faces (`yale.` before their
+metrics).
 """
 
 from __future__ import annotations
@@ -75,9 +76,8 @@ def splits_of(params: Path, run: Mapping[str, Any]) -> Path:
     if "balance" not in run:
         return Path("data/splits.parquet")
     name = "-".join(str(value) for value in run["balance"].values())
-    splits = Path("data") / f"splits-{name}.parquet"
-    if not (RECIPE / splits).exists():
-        psface("balance", "--params", params, "--out", splits, "--summary", Path("data") / f"balance-{name}")
+    splits = Path("data") / f"splits-{name}.parquet"  # made anew, since its sessions or parameters may have changed
+    psface("balance", "--params", params, "--out", splits, "--summary", Path("data") / f"balance-{name}")
     return splits
 
 
@@ -86,6 +86,7 @@ def work(name: str, run: Mapping[str, Any], seed: int, text: str) -> None:
     folder = Path("runs") / str(seed) / name
     params = folder / "params.yaml"
     (RECIPE / folder).mkdir(parents=True, exist_ok=True)
+    goes_on = was_begun(folder, text)
     shutil.rmtree(RECIPE / folder / "yale", ignore_errors=True)
     write_atomic(RECIPE / params, lambda path: path.write_text(text))
     start = time.monotonic()
@@ -99,8 +100,14 @@ def work(name: str, run: Mapping[str, Any], seed: int, text: str) -> None:
         psface(*fitting, "--params", params, "--splits", splits, "--output", folder / "train")
         taken = (time.monotonic() - start) / 60
         evaluate(name, folder, "evaluate", {"splits": splits})
-    done = {"params": text, "minutes": round(taken, 2)}
+    done = {"params": text, "minutes": None if goes_on else round(taken, 2)}
     write_atomic(RECIPE / folder / "done.json", lambda path: path.write_text(json.dumps(done)))
+
+
+def was_begun(folder: Path, text: str) -> bool:
+    """Whether a run of the same parameters was stopped before its end: what it took until then is not known."""
+    params = RECIPE / folder / "params.yaml"
+    return params.exists() and params.read_text() == text and not (RECIPE / folder / "done.json").exists()
 
 
 def evaluate(name: str, folder: Path, output: str, tables: Mapping[str, Path]) -> None:
@@ -117,10 +124,20 @@ def score_yale(name: str, seed: int) -> None:
     evaluate(name, Path("runs") / str(seed) / name, "yale", tables)
 
 
-def is_done(name: str, seed: int, text: str) -> bool:
-    """Whether a run's results are there, by the same parameters."""
-    path = RECIPE / "runs" / str(seed) / name / "done.json"
-    return path.exists() and json.loads(path.read_text())["params"] == text
+def is_done(name: str, run: Mapping[str, Any], seed: int, text: str) -> bool:
+    """Whether a run's results are there, by the same parameters and of the same branches."""
+    runs = RECIPE / "runs" / str(seed)
+    path = runs / name / "done.json"
+    if not path.exists() or json.loads(path.read_text())["params"] != text:
+        return False
+    branches = [runs / branch / "done.json" for branch in branches_of(run)]
+    return not any(each.exists() and each.stat().st_mtime_ns > path.stat().st_mtime_ns for each in branches)
+
+
+def branches_of(run: Mapping[str, Any]) -> list[str]:
+    """The runs that a run is made of."""
+    joined = run.get("thesis", "").split("+")
+    return list(run.get("fuse", ())) + ([f"thesis-{modality}" for modality in joined] if len(joined) > 1 else [])
 
 
 def lacks_yale(name: str, seed: int) -> bool:
@@ -134,8 +151,9 @@ def rows(compared: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     found = []
     for path in sorted(RECIPE.glob("runs/*/*/done.json")):
         folder, name, seed = path.parent, path.parent.name, int(path.parts[-3])
-        minutes = {"metric": "training.minutes", "value": json.loads(path.read_text())["minutes"]}
-        found += [{"run": name, "seed": seed, **row} for row in (*run_rows(folder), minutes)]
+        minutes = json.loads(path.read_text())["minutes"]
+        taken = [] if minutes is None else [{"metric": "training.minutes", "value": minutes}]
+        found += [{"run": name, "seed": seed, **row} for row in (*run_rows(folder), *taken)]
         for other in compared.get(name, ()):
             if (folder.parent / other / "done.json").exists():
                 gaps = difference_rows(folder, folder.parent / other)
@@ -161,7 +179,7 @@ def main() -> None:
             if options.runs and name not in options.runs:
                 continue
             text = yaml.safe_dump(params_of(name, run, seed, root, own), sort_keys=False)
-            done = is_done(name, seed, text)
+            done = is_done(name, run, seed, text)
             if options.list:
                 print(f"{seed}  {name:20s} {'done' if done else 'to do'}")
                 continue

@@ -23,9 +23,9 @@ SINGLE = ("normal", "albedo", "depth", "frame", "frames")
 FUSED = ("albedo-depth", "normal-depth", "normal-albedo", "all", "early")
 CANDIDATES = ("concatenation", "projection", "gate", "finetune")
 ABLATIONS = (
-    "no-adversary", "no-decomposition", "plain", "arcface", "cosface", "triplet", "cross-entropy", "uncertainty",
-    "unturned", "relu", "resnet18", "attention-channel", "attention-spatial", "attention-cbam", "class-weights",
-    "no-balance",
+    "no-adversary", "no-decomposition", "no-erasure", "plain", "arcface", "cosface", "triplet", "cross-entropy",
+    "uncertainty", "unturned", "relu", "resnet18", "attention-channel", "attention-spatial", "attention-cbam",
+    "class-weights", "no-balance",
 )  # fmt: skip
 THESIS = {"normal": "thesis-normal", "albedo": "thesis-albedo", "depth": "thesis-depth",
           "all": "thesis-normal+albedo+depth"}  # fmt: skip
@@ -157,20 +157,17 @@ def changes(found: Results, base: str, runs: Sequence[str]) -> str:
 
 def invariance(found: Results) -> str:
     """What a fresh probe reads off the identity embedding, as a share of what the plain network gives away."""
-    head = ["attribute", "probe", "chance", "`plain`", "`no-adversary`", "`normal`", "share of `plain`'s distance"]
+    shown = ("plain", "no-adversary", "no-erasure", "normal")
+    head = ["attribute", "probe", "chance", *(f"`{run}`" for run in shown), "share of `plain`'s distance"]
     rows = []
     for attribute in ATTRIBUTES:
-        for probe in ("linear", "mlp"):
+        for probe in ("linear", "mlp", "crossed"):
             metric, chance = f"invariance.probe.{attribute}.{probe}", f"invariance.probe.{attribute}.chance"
-            plain, ours, none = (
-                found.value("plain", metric),
-                found.value("normal", metric),
-                found.value("normal", chance),
-            )
+            plain, ours = found.value("plain", metric), found.value("normal", metric)
+            none = found.value("normal", chance)
             share = "" if None in (plain, ours, none) or plain <= none else f"{(ours - none) / (plain - none):.2f}"
-            cells = [found.cell(run, metric) for run in ("plain", "no-adversary", "normal")]
             rows.append(
-                [attribute, probe, *([found.cell("normal", chance), *cells, share] if any(cells) else [""] * 5)]
+                [attribute, probe, found.cell("normal", chance), *(found.cell(run, metric) for run in shown), share]
             )
     return markdown(head, rows)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.ir import IR50
 from models.iresnet import IResNet
@@ -23,6 +23,12 @@ class Backbone(Protocol):
     out_channels: int
     reduction: int
 
+    @property
+    def stem(self) -> nn.Module: ...
+
+    @property
+    def stages(self) -> nn.Sequential: ...
+
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
@@ -32,3 +38,13 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     "resnet18": ResNet18,
     "ir50": IR50,
 }
+
+
+def levels_of(backbone: Backbone, x: Tensor) -> tuple[Tensor, ...]:
+    """The maps of a backbone that are smaller than the images (B, C, H, W): the deepest of a size, coarse to fine."""
+    levels: dict[int, Tensor] = {}
+    full, x = x.shape[2], backbone.stem(x)
+    for stage in (None, *backbone.stages):
+        x = x if stage is None else stage(x)
+        levels[x.shape[2]] = x  # deeper maps of a size replace the ones before them
+    return tuple(levels[side] for side in sorted(levels) if side < full)

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.age import AGE
 from models.recogniser import Recognition
 from models.registry import create_model, register
 
@@ -135,7 +136,10 @@ class Fusion(nn.Module):
         self.branches = nn.ModuleDict(dict(zip(modalities, made, strict=True)))
         self.branches.requires_grad_(False)
         self.layer = make_layer(kind, [int(branch.dimension) for branch in made], dimension)  # type: ignore[arg-type]
-        self.names = [name for name in made[0].heads if all(name in branch.heads for branch in made)]  # type: ignore
+        shared = [name for name in made[0].heads if all(name in branch.heads for branch in made)]  # type: ignore
+        self.names = [
+            name for name in shared if name != AGE
+        ]  # a fusion tells classes, and leaves the age to its branches
         self.heads = nn.ModuleDict({name: _joined([b.heads[name].classify for b in made]) for name in self.names})  # type: ignore
         self.train(self.training)
 

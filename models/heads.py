@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,6 +33,24 @@ class EmbeddingHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.read(self.flat(x))
+
+    @torch.no_grad()
+    def map(self, matrix: Tensor) -> None:
+        """Let every embedding e be ``matrix @ e`` (D, D) from now on: the last two layers take it in, for good.
+
+        Only where training is over: the last norm no longer tells the statistics of what it sees.
+        """
+        norm, weight = self.scale, self.project.weight
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        matrix = matrix.to(weight)
+        gain = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        offset = matrix @ (norm.bias - norm.running_mean * gain)
+        weight.copy_(matrix @ (gain[:, None] * weight))
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+        norm.weight.fill_(1)
+        norm.bias.copy_(offset)
 
 
 class AttributeHead(nn.Module):

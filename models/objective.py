@@ -3,8 +3,8 @@
     L = sum_t w_t L_t                                weighed by hand
     L = sum_t e^{-s_t} L_t + s_t / 2                 weighed by learned uncertainty [1]_, s_t = log sigma_t^2
 
-over the identity and the attributes; the adversaries come on top of either. Attributes' losses may be damped to
-log(1 + L_t), as multi-task ArcFace's [2]_ is.
+over the identity and the attributes; the adversaries come on top of either, and the cross-age discriminator with its
+weight. Attributes' losses may be damped to log(1 + L_t), as multi-task ArcFace's [2]_ is.
 
 References
 ----------
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from models.adversary import Adversaries
+from models.age import AGE, AGE_GROUP, AgeLoss, CrossAge
 from models.focal import FocalLoss
 from models.margins import IdentityLoss
 from models.recogniser import Recognition
@@ -32,7 +33,8 @@ from models.recogniser import Recognition
 
 @dataclass
 class Losses:
-    """Losses of a batch by task (identity, an attribute, adversary_<attribute>), their weighted sum, the norms."""
+    """Losses of a batch by task (identity, an attribute, adversary_<attribute>, cross_age), their weighted sum, the
+    norms."""
 
     tasks: dict[str, Tensor]
     total: Tensor
@@ -65,6 +67,12 @@ class Objective(nn.Module):
     damped : bool
         Attributes' losses are log(1 + L).
     adversaries : Adversaries, optional
+    age : AgeLoss, optional
+        The loss of the age; its weight is among the others.
+    cross_age : CrossAge, optional
+        The cross-age discriminator.
+    cross_age_weight : float
+        Of its loss, and so of its reversed gradient.
     """
 
     def __init__(
@@ -76,11 +84,16 @@ class Objective(nn.Module):
         learned: bool = False,
         damped: bool = False,
         adversaries: Adversaries | None = None,
+        age: AgeLoss | None = None,
+        cross_age: CrossAge | None = None,
+        cross_age_weight: float = 0.002,
     ) -> None:
         super().__init__()
         self.identity = identity
         self.attributes = nn.ModuleDict({name: FocalLoss(*each) for name, each in constants.items()})
-        self.fixed = {"identity": 1.0} | {name: float(weights[name]) for name in constants}
+        self.age, self.cross_age, self.cross_age_weight = age, cross_age, cross_age_weight
+        tasks = [*constants] if age is None else [*constants, AGE]
+        self.fixed = {"identity": 1.0} | {name: float(weights[name]) for name in tasks}
         starts = {name: torch.tensor([-math.log(weight)]) for name, weight in self.fixed.items()}
         self.uncertainty = nn.ParameterDict(starts if learned else {})
         self.damped, self.adversaries = damped, adversaries
@@ -101,19 +114,25 @@ class Objective(nn.Module):
     ) -> Losses:
         """Losses of a batch.
 
-        Subjects (B,) as classes, labels (B,) by attribute with -1 where missing, weights (B,) of samples for the
-        attributes and for the identity; ``share`` of the adversaries' gradient is reversed into the network.
+        Subjects (B,) as classes, labels (B,) by attribute with -1 where missing (of `age` in years), weights (B,) of
+        samples for the attributes and for the identity; ``share`` of the adversaries' gradient is reversed into the
+        network.
         """
         loss, norm = self.identity(seen.embedding, subject, subject_weight)
         tasks = {"identity": loss}
         for name, focal in self.attributes.items():
             loss = focal(seen.logits[name], labels[name], weight)
             tasks[name] = torch.log1p(loss) if self.damped else loss
+        if self.age is not None:
+            tasks[AGE] = self.age(seen.logits[AGE], seen.logits[AGE_GROUP], labels[AGE], weight)
         total = torch.stack([self._weighed(name, each) for name, each in tasks.items()]).sum()
         if self.adversaries is not None:
             against = self.adversaries(seen.embedding, labels, weight, share)
             tasks |= {f"adversary_{name}": each for name, each in against.items()}
             total = total + sum(against.values())
+        if self.cross_age is not None:
+            tasks["cross_age"] = self.cross_age(seen.identity, labels[AGE], weight, share)
+            total = total + self.cross_age_weight * tasks["cross_age"]
         return Losses(tasks, total, norm)
 
     def _weighed(self, name: str, loss: Tensor) -> Tensor:

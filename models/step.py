@@ -25,7 +25,7 @@ class Truth:
     subject : Tensor (N,) int64
         As classes from 0.
     labels : dict of Tensor (N,) int64
-        By attribute; -1 where missing.
+        By attribute; -1 where missing. `age` is float32, in years.
     weight, subject_weight : Tensor (N,) float32
         How much each counts for the attributes, and for the identity.
     """

@@ -96,8 +96,8 @@ def share(module: nn.Module) -> None:
             share(child)
 
 
-def together(part: Recognition) -> Recognition:
-    """What a network says of the whole batch, from what it says of each process's part."""
+def together(part: Recognition, *, identity: bool = False) -> Recognition:
+    """What a network says of the whole batch, from what it says of each process's part; of maps only where asked."""
 
     count, rank, processes = len(part.embedding), dist.get_rank(), dist.get_world_size()
 
@@ -109,4 +109,5 @@ def together(part: Recognition) -> Recognition:
     return Recognition(
         embedding=whole(part.embedding),
         logits={name: whole(logits) for name, logits in part.logits.items()},
+        identity=whole(part.identity) if identity and part.identity is not None else None,
     )

@@ -1,6 +1,7 @@
 """The attributes of a session, in Photoface's vocabulary and in a binary one; and whether a mask is worn.
 
-A label is an integer code into `Attribute.classes`; -1 means that it is missing, and no loss or metric counts it.
+A label is an integer code into `Attribute.classes`; -1 means that it is missing, and no loss or metric counts it. The
+age is another kind of label: a number of years, in either vocabulary, of which networks tell the whole ones to 100.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 MISSING = -1
+AGE = "age"
+YEARS = tuple(str(year) for year in range(101))
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,17 @@ def told(codes: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def classes(name: str, vocabulary: str) -> tuple[str, ...]:
-    """Class names of an attribute in a vocabulary, ``"binary"`` or ``"photoface"``."""
+    """Class names of an attribute in a vocabulary, ``"binary"`` or ``"photoface"``; years for `age`."""
+    if name == AGE:
+        return YEARS
     attribute = ATTRIBUTES[name]
     return attribute.binary_classes if vocabulary == "binary" else attribute.classes
 
 
 def labels(name: str, codes: np.ndarray, vocabulary: str) -> np.ndarray:
-    """Codes (N,) as stored in the session table, expressed in a vocabulary; -1 stays -1."""
+    """Codes (N,) as stored in the session table, expressed in a vocabulary; -1 stays -1. Ages as float32."""
+    if name == AGE:
+        years = np.asarray(codes, dtype=np.float32)
+        return np.where(years >= 0, years, np.float32(MISSING))
     codes = np.asarray(codes, dtype=int)
     return ATTRIBUTES[name].to_binary(codes) if vocabulary == "binary" else codes

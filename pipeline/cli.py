@@ -36,6 +36,7 @@ TOOLS = {
     "mesh": ("stages.reconstruct.mesh", "Turn a session's depth into a mesh with its albedo as colour."),
     "attacks": ("stages.simulate.attacks", "Photograph flat attacks: prints and screens before the simulated rig."),
     "quality": ("stages.reconstruct.ranking", "Rank sessions by how far their maps can be trusted."),
+    "import-weights": ("stages.train.import_weights", "Take over the official weights of MTLFace's recogniser."),
     "verify": ("stages.evaluate.verify", "Exact rates of all pairs of a file of embeddings, however many."),
     "view": ("stages.reconstruct.view", "Draw a session's maps as a picture."),
 }

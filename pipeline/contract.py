@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.attributes import ATTRIBUTES, classes
+from pipeline.attributes import AGE, ATTRIBUTES, classes
 from pipeline.errors import UserError
 from pipeline.faces import PREPROCESSING, TEMPLATE
 from pipeline.tables import read_text, write_atomic, write_json
@@ -43,7 +43,7 @@ class Contract(BaseModel):
     channels, normalisation : dict
         By modality: number of channels; name and version of the preprocessing (`pipeline.faces.PREPROCESSING`).
     attributes : dict
-        Number of classes by attribute, in the vocabulary.
+        Number of classes by attribute, in the vocabulary; of `age` its years.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,7 +71,7 @@ class Contract(BaseModel):
             if self.channels.get(modality, 0) < 1:
                 raise UserError(f"{source}: no number of channels for {modality}: retrain it")
         for name, count in self.attributes.items():
-            if name not in ATTRIBUTES or count != len(classes(name, self.vocabulary)):
+            if name not in (*ATTRIBUTES, AGE) or count != len(classes(name, self.vocabulary)):
                 raise UserError(f"{source}: {count} classes of {name}, which this version does not know: retrain it")
 
 

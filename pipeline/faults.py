@@ -26,6 +26,9 @@ def explain(error: ValidationError, values: Any, schema: type[BaseModel]) -> str
     if fault["type"] == "union_tag_invalid":  # of `identity`, by its key `loss`
         tags = [tag.strip().strip("'") for tag in str(fault["ctx"]["expected_tags"]).split(",")]
         return f"{key}.loss = {_show(fault['ctx']['tag'])}: {nearest(str(fault['ctx']['tag']), tags)}"
+    if fault["type"] == "missing" and isinstance(fault["loc"][-1], int):  # of a list of so many numbers, not a key
+        lacking = sum(f["type"] == "missing" and f["loc"][:-1] == fault["loc"][:-1] for f in faults)
+        return f"{key} = {_show(value)}: must have {len(value) + lacking} items, not {len(value)}"
     if fault["type"] == "missing":
         return f"`{key}` is missing"
     if fault["type"] == "literal_error":

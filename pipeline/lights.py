@@ -23,7 +23,7 @@ from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.tables import read_text
 
 COLUMNS = ("frame", "x", "y", "z", "strength")  # of a table of lights, the last one optional
-MAX_SIZE = 1e6  # of a light's vector, as written
+MAX_SIZE = 1e6  # of a light's vector, as written, and one over it at least: squares of smaller ones lose their digits
 MAX_STRENGTH = 1e3  # and 1 / 1000 at least: beyond it an albedo, which is light over strength, leaves the range of half
 LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes: systems refuse names that are longer, some of them paths
 MAX_CONDITION = 50.0  # three lights in a cone of about 1.6 degrees: beyond it normals are noise
@@ -205,8 +205,8 @@ def _light(header: list[str], row: list[str]) -> tuple[str, list[float]]:
         raise ValueError("no frame is named")
     if not _may_be_a_name(frame):
         raise ValueError(f"{frame} is no name of a file")
-    if not 0 < math.hypot(*numbers[:3]) < MAX_SIZE:
-        raise ValueError("x, y, z must be finite and not all zero")
+    if not 1 / MAX_SIZE <= math.hypot(*numbers[:3]) < MAX_SIZE:
+        raise ValueError("x, y, z must be finite and not all zero (of a length between 1e-6 and 1e6)")
     if not 1 / MAX_STRENGTH <= numbers[3] <= MAX_STRENGTH:
         raise ValueError(f"strength must be between 0.001 and 1000, got {cells['strength']}")
     return frame, numbers

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ from pipeline.progress import track
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")  # joblib replaces one that has grown
+# joblib's helper process clears away the semaphores that a killed run has left, and need not tell of each kind
+sys.warnoptions.append("ignore:resource_tracker")
 LATER = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # what torch and others ask for when they are loaded
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
 Jobs = int | str  # processes on this machine (-1: all cores), or the address of a Dask scheduler

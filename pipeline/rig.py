@@ -52,7 +52,7 @@ class Light(Section):
         if (self.direction is None) == (self.position is None):
             raise ValueError("a light has either a direction or a position (mm)")
         length = float(np.linalg.norm(self.vector))
-        if length == 0 or (self.position is not None and length < NEAREST):
+        if length < 1 / MAX_SIZE or (self.position is not None and length < NEAREST):
             raise ValueError(f"a direction must not be zero, a position at least {NEAREST:g} mm from the face (in mm)")
         return self
 

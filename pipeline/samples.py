@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.attributes import ATTRIBUTES, classes, labels
+from pipeline.attributes import AGE, ATTRIBUTES, classes, labels
 from pipeline.errors import UserError
 from pipeline.faces import Faces, preprocess
 from pipeline.tables import read_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELD = 2**31  # bytes of faces held ready in memory; beyond that they are read and prepared batch by batch
 CHUNK = 256
@@ -31,7 +35,7 @@ class Samples:
     row : ndarray (N,) int
         Rows in the packed faces.
     labels : dict of ndarray (N,) int
-        By attribute, in the vocabulary; -1 where missing.
+        By attribute, in the vocabulary; -1 where missing. `age` is float32, in years.
     weight : ndarray (N,) float32
         From balancing; 1 elsewhere.
     """
@@ -51,6 +55,25 @@ class Samples:
         return np.bincount(known, minlength=len(classes(name, vocabulary))).tolist()
 
 
+def read_splits(path: str | Path) -> pd.DataFrame:
+    """The table of splits, a row a session.
+
+    Raises
+    ------
+    UserError
+        It cannot be read, or a subject is in more than one split: what is then measured is not of unseen subjects.
+    """
+    table = read_parquet(path, made_by="balance", columns=SPLIT_COLUMNS, key="session")
+    names = table.groupby("subject")["split"].unique()
+    shared = names[names.map(len) > 1].sort_index()
+    if len(shared):
+        within = " and ".join(sorted(map(str, shared.iloc[0])))
+        raise UserError(
+            f"{path}: subject {shared.index[0]} is in {within}, and splits share no subject: run `psface balance` again"
+        )
+    return table
+
+
 def read_samples(
     split: str, *, faces: Faces, sessions: str | Path, splits: str | Path, attributes: Sequence[str], vocabulary: str
 ) -> Samples:
@@ -59,13 +82,13 @@ def read_samples(
     Raises
     ------
     UserError
-        None is left, or the tables do not belong together.
+        None is left, the tables do not belong together, or splits share a subject.
     """
-    table = read_parquet(splits, made_by="balance", columns=SPLIT_COLUMNS, key="session")
+    table = read_splits(splits)
     table = table[(table["split"] == split) & table["keep"].astype(bool)]
-    columns = {"id": str, **dict.fromkeys(attributes, int)}
+    columns = {"id": str, **{name: float if name == AGE else int for name in attributes}}
     known = read_parquet(sessions, made_by="ingest", columns=columns, key="id").set_index("id")
-    for name in attributes:
+    for name in [n for n in attributes if n != AGE]:
         if not ATTRIBUTES[name].knows(known[name].to_numpy()):
             raise UserError(f"{sessions}: codes of {name} that stand for nothing: run `psface ingest` again")
     missing = table.loc[~table["session"].isin(known.index), "session"]
@@ -83,8 +106,10 @@ def read_samples(
         subject=table["subject"].to_numpy(dtype=str),
         row=table["row"].to_numpy(dtype=int),
         labels={
-            name: labels(name, codes[name].to_numpy(dtype=np.int64, copy=True), vocabulary)
-            for name in ATTRIBUTES
+            name: labels(
+                name, codes[name].to_numpy(dtype=np.float32 if name == AGE else np.int64, copy=True), vocabulary
+            )
+            for name in (*ATTRIBUTES, AGE)
             if name in attributes
         },
         weight=table["weight"].to_numpy(dtype=np.float32, copy=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -49,10 +50,64 @@ def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path, monkey
     monkeypatch.setattr(recognition, "RECIPE", tmp_path)
     folder = tmp_path / "runs" / "7" / "normal"
     folder.mkdir(parents=True)
-    assert not recognition.is_done("normal", 7, "a: 1\n")
+    run = LISTED["normal"]
+    assert not recognition.is_done("normal", run, 7, "a: 1\n")
     (folder / "done.json").write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
-    assert recognition.is_done("normal", 7, "a: 1\n")
-    assert not recognition.is_done("normal", 7, "a: 2\n")
+    assert recognition.is_done("normal", run, 7, "a: 1\n")
+    assert not recognition.is_done("normal", run, 7, "a: 2\n")
+
+
+def test_a_fusion_is_done_again_after_one_of_its_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own parameters are the same, and its rows stayed those of branches that were no more."""
+    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    for second, name in enumerate(("normal", "depth", "normal-depth", "albedo")):
+        path = tmp_path / "runs" / "7" / name / "done.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
+        os.utime(path, (second, second))
+    assert recognition.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
+    os.utime(tmp_path / "runs" / "7" / "depth" / "done.json", (9, 9))
+    assert not recognition.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
+    for run in LISTED.values():
+        assert set(recognition.branches_of(run)) <= set(LISTED)
+    assert len(recognition.branches_of(LISTED["thesis-normal+albedo+depth"])) == 3
+    assert recognition.branches_of(LISTED["thesis-normal"]) == recognition.branches_of(LISTED["early"]) == []
+
+
+def test_the_minutes_of_a_run_that_was_stopped_are_not_those_of_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    stops = [True, False]
+
+    def psface(*_: str | Path) -> None:
+        if stops and stops.pop(0):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(recognition, "psface", psface)
+    with pytest.raises(KeyboardInterrupt):
+        recognition.work("normal", LISTED["normal"], 7, "a: 1\n")
+    for expected in (None, 0.0):  # where it was stopped, and from the beginning
+        recognition.work("normal", LISTED["normal"], 7, "a: 1\n")
+        done = json.loads((tmp_path / "runs" / "7" / "normal" / "done.json").read_text())
+        assert done == {"params": "a: 1\n", "minutes": expected}
+    evaluated(tmp_path / "runs" / "7" / "normal", 0.5)
+    assert "training.minutes" in {row["metric"] for row in recognition.rows({})}
+    (tmp_path / "runs" / "7" / "normal" / "done.json").write_text(json.dumps(done | {"minutes": None}))
+    assert "training.minutes" not in {row["metric"] for row in recognition.rows({})}
+
+
+def test_splits_of_a_runs_own_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an earlier data set lay there, and a run was trained on them."""
+    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    asked: list[tuple[str | Path, ...]] = []
+    monkeypatch.setattr(recognition, "psface", lambda *arguments: asked.append(arguments))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "splits-none.parquet").touch()
+    assert recognition.splits_of(Path("params.yaml"), LISTED["no-balance"]) == Path("data/splits-none.parquet")
+    assert [arguments[0] for arguments in asked] == ["balance"]
+    assert recognition.splits_of(Path("params.yaml"), LISTED["normal"]) == Path("data/splits.parquet")
+    assert len(asked) == 1
 
 
 def evaluated(folder: Path, spread: float) -> Path:

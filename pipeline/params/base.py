@@ -10,6 +10,7 @@ from pipeline.maskdesigns import expand
 
 Modality = Literal["albedo", "normal", "depth", "frame", "frames"]
 AttributeName = Literal["spectacles", "facial_hair", "expression", "pose", "gender", "mask"]
+TaskName = Literal[AttributeName, "age"]  # what a recogniser tells beside the identity
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Positive, Section, Seed, Share
+from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Positive, Section, Seed, Share, TaskName
 
 
 class MagFace(Section):
@@ -105,9 +105,10 @@ class Adversary(Section):
     lr: Positive = 0.001
 
 
-AttributeWeights = dict[AttributeName, Positive]
-AttributeCoefficients = dict[AttributeName, NonNegative]
+AttributeWeights = dict[TaskName, Positive]
+AttributeCoefficients = dict[TaskName, NonNegative]
 COEFFICIENTS: AttributeCoefficients = {"spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0}  # what people change
+ERASED: tuple[TaskName, ...] = ("spectacles", "facial_hair", "expression")
 ATTRIBUTE_WEIGHTS: AttributeWeights = {
     "spectacles": 1.0, "facial_hair": 1.0, "expression": 1.0, "pose": 1.0, "gender": 1.0,
 }  # fmt: skip
@@ -144,6 +145,9 @@ class Train(Section):
     focus: NonNegative = 1.0  # gamma of the commonest class
     adversaries: AttributeCoefficients = COEFFICIENTS  # of their reversed gradients
     adversary: Adversary = Adversary()
+    erase: tuple[TaskName, ...] = ERASED  # out of the embedding, when it is trained
+    age_groups: Literal[4, 5, 6, 7, 8] = 7  # into which ages are split (docs/age.md)
+    cross_age: NonNegative = 0.0  # weight of MTLFace's cross-age discriminator; 0.002 as published
     identity: Identity = SHORT_TRAINING
     augment: Augment = Augment()
 
@@ -162,6 +166,12 @@ class Train(Section):
                 f"embeddings of {self.dimension} numbers start with a norm of {start:.3g}, outside MagFace's range of "
                 f"{least:g} to {most:g}: make train.dimension at least {int(least**2) + 1}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_ages(self) -> Self:
+        if self.cross_age and "age" not in self.attributes:
+            raise ValueError("cross_age reads ages that `attributes` does not ask for: add age to attributes")
         return self
 
     @model_validator(mode="after")

@@ -232,13 +232,19 @@ def resample(subjects: int, resamples: int, rng: np.random.Generator) -> NDArray
 
 
 def interval(value: float, draws: ArrayLike, *, confidence: float = CONFIDENCE) -> dict[str, float | None]:
-    """``{"value", "low", "high"}``: the percentile interval of the finite draws; None for bounds without any."""
-    finite = np.asarray(draws, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
-    if not finite.size:
+    """``{"value", "low", "high"}``: the percentile interval of the draws that are a number.
+
+    None for a bound that is infinite, as of a ratio to a rate that too many resamples find to be 0, and for both where
+    no draw is a number.
+    """
+    known = np.asarray(draws, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if not known.size:
         return {"value": float(value), "low": None, "high": None}
-    low, high = np.quantile(finite, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"value": float(value), "low": float(low), "high": float(high)}
+    with np.errstate(invalid="ignore"):  # between two infinite draws
+        bounds = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = (float(bound) if np.isfinite(bound) else None for bound in bounds)
+    return {"value": float(value), "low": low, "high": high}
 
 
 def verification(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.attributes import MISSING
 from pipeline.verification import interval
 from stages.evaluate.groups import OPERATING, Operating, Share
 
@@ -43,7 +44,7 @@ def subject_groups(
     known = np.isfinite(tones)
     thirds = np.quantile(tones[known], [1 / 3, 2 / 3]) if known.any() else [0.0, 0.0]
     return {
-        "gender": (np.array([gender[codes == c][0] for c in range(count)]), ("female", "male")),
+        "gender": (np.array([_only(gender[codes == c]) for c in range(count)]), ("female", "male")),
         "age": (np.where(np.isfinite(ages), np.digitize(ages, AGES), -1), AGE_NAMES),
         "skin_tone": (np.where(known, np.digitize(tones, thirds), -1), SKIN_NAMES),
     }
@@ -54,10 +55,17 @@ def _middle(of: Any, values: np.ndarray) -> float:
     return float(of(known)) if known.size else np.nan
 
 
+def _only(codes: np.ndarray) -> int:
+    """The one code that some sessions of a subject give and none contradicts; -1 without one."""
+    told = np.unique(codes[codes != MISSING])
+    return int(told[0]) if len(told) == 1 else MISSING
+
+
 def differentials(at: Operating, groups: dict[str, tuple[np.ndarray, tuple[str, ...]]]) -> dict[str, Any]:
     """By trait and group the FMR and FNMR with counts; and the ratios of the highest to the lowest.
 
-    The ratio of FMRs is quoted where each group has 30 false matches to expect at the common FAR.
+    The ratio of FMRs is quoted where each group has 30 false matches to expect at the common FAR. Its interval is open
+    above (`high` is None) where a fortieth of the resamples find no error in the lowest group.
     """
     result: dict[str, Any] = {"far": OPERATING}
     for trait, (codes, names) in groups.items():

@@ -40,14 +40,12 @@ def read_pairs(path: Path, sessions: np.ndarray) -> Pairs:
     Raises
     ------
     UserError
-        It is not of the shape above, names a session that is not here, or a subject in two folds.
+        It is not of the shape above, names a session that is not here, one twice in a pair, or a subject in two folds.
     """
+    lines = _lines(path)
     try:
-        lines = [
-            line.split("\t") if "\t" in line else line.split() for line in read_text(path).splitlines() if line.strip()
-        ]
         folds, each = (int(text) for text in lines[0])
-    except (OSError, ValueError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise UserError(
             f"{path}: its first line is to hold two numbers, of folds and of genuine pairs in each"
         ) from error
@@ -66,10 +64,26 @@ def read_pairs(path: Path, sessions: np.ndarray) -> Pairs:
         first, second = fields[:2], [fields[0], fields[2]] if len(fields) == 3 else fields[2:]
         rows.append([_row(path, number, names, *each_side) for each_side in (first, second)])
         same.append(first[0] == second[0])
+        if rows[-1][0] == rows[-1][1]:
+            raise UserError(f"{path}, line {number}: a session beside itself is no pair")
     fold = np.arange(len(rows)) // (2 * each)
+    uneven = np.flatnonzero(np.bincount(fold, same) != each)
+    if len(uneven):
+        raise UserError(f"{path}: fold {uneven[0] + 1} does not have {each} genuine pairs and as many impostor ones")
     pairs = Pairs(np.array(rows).T, np.array(same), fold)
     _check_disjoint(path, pairs, sessions)
     return pairs
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The fields of each line that has any."""
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text in UTF-8, as a list of pairs is") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); give a list of pairs") from error
+    return [line.split("\t") if "\t" in line else line.split() for line in text.splitlines() if line.strip()]
 
 
 def _row(path: Path, number: int, names: dict[str, dict[str, int]], subject: str, session: str) -> int:

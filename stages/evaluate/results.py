@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.attributes import ATTRIBUTES, classes
+from pipeline.attributes import AGE, ATTRIBUTES, classes
 from pipeline.contract import Contract
 from pipeline.params import Evaluate
 from pipeline.verification import resample
+from stages.evaluate.ages import age_scores
 from stages.evaluate.attributes import attribute_scores, class_counts, confusion
 from stages.evaluate.differentials import differentials, subject_groups
 from stages.evaluate.folds import draw_pairs, fold_accuracy, read_pairs
@@ -86,6 +87,7 @@ def evaluate_run(
         **recognition,
         "macro": macro_metrics(found, settings.fars, draws),
         "attributes": _attributes(data, probabilities, draws),
+        **_age(data, probabilities, draws),
         "invariance": _invariance(found, data, embeddings, fitted_on, draws, settings.seed),
         "quality": discard,
         "differentials": _differentials(found, data, draws),
@@ -113,6 +115,13 @@ def _attributes(data: EvaluationSet, probabilities: dict[str, np.ndarray], draws
         for name in ATTRIBUTES
         if name in probabilities
     }
+
+
+def _age(data: EvaluationSet, probabilities: dict[str, np.ndarray], draws: np.ndarray) -> dict[str, Any]:
+    """The age's errors, of a run that tells it."""
+    if AGE not in probabilities:
+        return {}
+    return {AGE: age_scores(probabilities[AGE], data.facts[AGE], data.samples.subject, draws)}
 
 
 def _invariance(

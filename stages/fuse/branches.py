@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from models import restore_model
+from pipeline.attributes import AGE
 from pipeline.contract import Contract, Network
 from pipeline.errors import UserError
 from pipeline.samples import FaceStore
@@ -43,7 +44,7 @@ def contract_of(name: str, contracts: Mapping[str, Contract], store: FaceStore) 
                 f"the run of {modality} was trained on {each.channels[modality]} channels of {each.size} px, and the "
                 f"faces have {channels} of {size} px: train it again"
             )
-    shared = [n for n in first.attributes if all(n in each.attributes for each in contracts.values())]
+    shared = [n for n in first.attributes if n != AGE and all(n in each.attributes for each in contracts.values())]
     return Contract(
         run=name,
         modalities=list(contracts),

@@ -14,7 +14,7 @@ from pipeline.sessions import Session
 
 
 def check_session(session: Session, params: Ingest) -> Session:
-    """The session if it can be used; without its ambient photograph where that does not fit the frames.
+    """The session if it can be used; without its ambient photograph where that has a fault.
 
     Raises
     ------
@@ -30,9 +30,18 @@ def check_session(session: Session, params: Ingest) -> Session:
     for frame, size in zip(session.frames, sizes, strict=True):
         if size != sizes[0]:
             raise Rejected(f"frames differ in size: {_named(session.frames[0], sizes[0])}, {_named(frame, size)}")
-    if session.ambient is not None and not _fits(session.ambient, sizes[0]):
-        return replace(session, ambient=None)
-    return session
+    return replace(session, ambient=None) if ambient_fault(session, sizes[0]) else session
+
+
+def ambient_fault(session: Session, size: tuple[int, int] | None = None) -> str:
+    """Why the ambient photograph cannot be subtracted from frames of a size (height, width), or "" where it can be."""
+    if session.ambient is None:
+        return ""
+    try:
+        own, size = _size(session.ambient), size or _size(session.frames[0])
+    except Rejected as reason:
+        return str(reason)
+    return "" if own == size else f"{_named(session.ambient, own)} beside frames of {size[1]} x {size[0]}"
 
 
 def check_filters(session: Session, params: Ingest) -> None:
@@ -66,13 +75,6 @@ def _size(path: str) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise Rejected(f"{file.name} has no pixels ({width} x {height})")
     return height, width
-
-
-def _fits(ambient: str, size: tuple[int, int]) -> bool:
-    try:
-        return _size(ambient) == size
-    except Rejected:
-        return False
 
 
 def _named(path: str, size: tuple[int, int]) -> str:

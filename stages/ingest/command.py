@@ -21,7 +21,7 @@ from pipeline.progress import wrote
 from pipeline.sessions import Session, write_sessions
 from pipeline.tables import write_csv
 from pipeline.work import alone
-from stages.ingest.checks import check_session
+from stages.ingest.checks import ambient_fault, check_session
 from stages.ingest.oddities import note, oddities
 from stages.ingest.readers import Note, Refusal, find_reader
 
@@ -111,12 +111,14 @@ def ingest(params: Ingest, *, jobs: Jobs) -> tuple[list[Session], list[Refusal],
     checked = map_sessions(partial(check_session, params=params), read, jobs=jobs, label="ingest")
     refusals += [Refusal(s.id, str(c)) for s, c in zip(read, checked, strict=True) if isinstance(c, Rejected)]
     sessions = [c for c in checked if isinstance(c, Session)]
-    dropped = sum(
-        before.ambient is not None and isinstance(after, Session) and after.ambient is None
+    dropped = [
+        before
         for before, after in zip(read, checked, strict=True)
-    )
+        if before.ambient is not None and isinstance(after, Session) and after.ambient is None
+    ]
     if dropped:
-        notes.append(f"the ambient photographs of {dropped} sessions do not fit their frames and are ignored")
+        why = f"{dropped[0].id}: {ambient_fault(dropped[0])}"
+        notes.append(one_line(f"the ambient photographs of {len(dropped)} sessions are ignored, such as that of {why}"))
     notes += [*note(params.root, oddities(root)), *_look(sessions)]
     return sessions, sorted(Refusal(one_line(r.id), one_line(r.reason)) for r in refusals), notes
 

@@ -11,30 +11,24 @@ labels.csv    optional, in the root: subject[,session] and any of rig, gender, s
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.attributes import ATTRIBUTES, MISSING
-from pipeline.errors import Rejected, UserError, one_line
+from pipeline.errors import Rejected, UserError
 from pipeline.files import strange
 from pipeline.images import SUFFIXES
 from pipeline.lights import check_lights, read_lights_csv
 from pipeline.params import Ingest
 from pipeline.rig import RIG, Camera, Rig, natural_order, read_rig
 from pipeline.sessions import UNKNOWN_RIG, Session
-from pipeline.tables import read_text
-from stages.ingest.photoface import NO_OCCLUSION, QUALITIES
+from stages.ingest.labels import LABELS, Labels
 from stages.ingest.readers import (
     AMBIENT,
     ESTIMATE,
     Found,
-    Note,
     Refusal,
     first_ambient,
     reader,
@@ -45,9 +39,6 @@ from stages.ingest.readers import (
 )
 
 LIGHTS = "lights.csv"
-LABELS = "labels.csv"
-LONGEST_WORD = 80  # characters of a label or of a rig's name
-COLUMNS = (*ATTRIBUTES, "age", "quality", "occlusion", "rig")
 
 
 @reader("folder")
@@ -55,7 +46,7 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
     """Yield the sessions of a folder of folders with lights.csv."""
     tables: dict[Path, Table | Rig] = {}
     found = session_folders(root, f"its frames, and {LIGHTS} or {RIG} there or above")
-    labels = Labels.read(root / LABELS) if (root / LABELS).is_file() else Labels()
+    labels = Labels.read(root / LABELS)
     for folder in found:
         if isinstance(folder, Refusal):
             yield folder
@@ -64,9 +55,7 @@ def read_folder(root: Path, params: Ingest) -> Iterator[Found]:
             yield read_session(root, folder, tables, labels, uncalibrated=params.uncalibrated)
         except (Rejected, UserError) as reason:
             yield Refusal(f"{folder.parent.name}/{folder.name}", str(reason))
-    if labels.strange:
-        told = f"{root / LABELS}: {len(labels.strange)} labels are unknown words, such as {labels.strange[0]}"
-        yield Note(one_line(told))
+    yield from labels.notes(root / LABELS, found)
 
 
 def read_session(
@@ -83,8 +72,7 @@ def read_session(
         looked into.
     """
     visible(folder)  # what cannot be looked into is refused here, not by the first question about a file in it
-    places = (p / name for p in (folder, folder.parent, root) for name in (RIG, LIGHTS))
-    file = next((path for path in places if path.is_file()), None)
+    file = _file_of_lights(root, folder)
     if file is not None and file not in tables:
         tables[file] = read_rig(file) if file.name == RIG else Table(file)
     if file is not None:
@@ -109,6 +97,16 @@ def read_session(
         camera=lit.camera,
         **{"rig": name, **known},  # type: ignore[arg-type]
     )
+
+
+def _file_of_lights(root: Path, folder: Path) -> Path | None:
+    """The nearest rig.json or lights.csv of a session's folder; none where there is none."""
+    for file in (place / name for place in (folder, folder.parent, root) for name in (RIG, LIGHTS)):
+        if file.is_file():
+            return file
+        if what := strange(file) or ("a folder" if file.is_dir() else ""):
+            raise Rejected(f"{file} is {what}, not a file of lights; put the file there")
+    return None
 
 
 class Lit(NamedTuple):
@@ -198,76 +196,3 @@ def _by_table(named: Table, folder: Path) -> Lit:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") if names else "none"
-
-
-@dataclass
-class Labels:
-    """labels.csv: known labels by (subject, session), session "" for all of a subject's; and words not understood."""
-
-    rows: dict[tuple[str, str], dict[str, object]] = field(default_factory=dict)
-    strange: list[str] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: Path) -> Labels:
-        """Read the table.
-
-        Raises
-        ------
-        UserError
-            It has no column ``subject``, a column that is not known, or one twice.
-        """
-        labels = cls()
-        try:
-            header, *rows = csv.reader(read_text(path).splitlines() or [""], skipinitialspace=True)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(
-                f"{path}: cannot be read as a table of labels ({error}); save it as CSV in UTF-8"
-            ) from error
-        columns = [name.strip() for name in header]
-        twice = [name for name in columns if columns.count(name) > 1]
-        if twice:
-            raise UserError(f"{path}: the column {twice[0]} comes {columns.count(twice[0])} times; keep one")
-        unknown = [name for name in columns if name not in ("subject", "session", *COLUMNS)]
-        if "subject" not in columns or unknown:
-            fault = f"unknown column {unknown[0]}" if unknown else "no column subject"
-            raise UserError(f"{path}: {fault}; expected subject, session, {', '.join(COLUMNS)}")
-        for row in filter(None, rows):
-            labels._add({name: cell.strip() for name, cell in zip(columns, row, strict=False)})
-        return labels
-
-    def _add(self, cells: dict[str, str]) -> None:
-        key = (cells.get("subject", ""), cells.get("session", ""))
-        known = self.rows.setdefault(key, {})
-        for name in COLUMNS:
-            word = cells.get(name, "")
-            if not word:
-                continue
-            value = _value(name, word)
-            if value is None:
-                self.strange.append(f"{name} = {word!r} of {'/'.join(filter(None, key))}")
-            else:
-                known[name] = value
-
-    def of(self, subject: str, session: str) -> dict[str, object]:
-        """The labels of a session; its own row goes before the subject's."""
-        return {**self.rows.get((subject, ""), {}), **self.rows.get((subject, session), {})}
-
-
-def _value(name: str, word: str) -> object | None:
-    """A cell as the session's field has it; None where the word is not understood."""
-    if len(word) > LONGEST_WORD or not word.isprintable():
-        return None
-    if name in ATTRIBUTES:
-        code = ATTRIBUTES[name].code(word)
-        return None if code == MISSING else code
-    if name == "age":
-        try:
-            years = float(word)
-        except ValueError:
-            return None
-        return years if 0 <= years < math.inf else None
-    if name == "quality":
-        return word.lower() if word.lower() in QUALITIES else None
-    if name == "occlusion":
-        return "" if word.lower() in NO_OCCLUSION else word.lower()
-    return word

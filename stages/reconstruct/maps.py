@@ -69,6 +69,9 @@ def command(
         read = partial(read_photographs, frames, ambient=ambient, mask=mask, saturation=settings.saturation)
         if lit is None:
             photographs = read(None, np.ones(len(frames)), camera=Camera(transfer=curve))
+            click.echo(
+                "no --lights and no --rig: looking for the face, to estimate the lights, takes a while", err=True
+            )
         else:
             camera = lit.camera.model_copy(update={"transfer": curve})
             photographs = read(lit.directions, lit.strengths, positions=lit.positions, camera=camera)

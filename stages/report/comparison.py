@@ -44,7 +44,7 @@ def compare(runs: Sequence[Run], *, resamples: int, seed: int) -> dict[str, Any]
     fusion = _best([run for run in runs if run.fused], lambda run: run.validation_auc)
     if fusion is None:
         return {"absent": "no fusion with a validation.json has been evaluated here"}
-    singles = [run for run in runs if not run.fused and run.name not in BASELINES]
+    singles = [run for run in runs if not run.fused and run.modalities[0] not in BASELINES]
     rivals = {
         "best_single": _best(singles, lambda run: run.validation_auc),
         "best_single_on_test": _best(singles, lambda run: run.metrics["verification"]["auc"]["value"]),

@@ -16,7 +16,7 @@ from pipeline.errors import PsfaceError, UserError
 from pipeline.faces import MODALITIES
 from pipeline.files import check_regular
 from pipeline.tables import read_csv, read_text
-from pipeline.verification import PairScores, cosine_matrix, pair_scores
+from pipeline.verification import PairScores, cosine_matrix, matrix_pairs
 from stages.report.metrics import Metrics, Validation
 
 ROC = dict.fromkeys(("fmr", "tmr", "raw_pixels"), float)
@@ -93,8 +93,7 @@ class Run:
 
     def scores(self, sessions: np.ndarray) -> PairScores:
         """Scores of all pairs of the sessions, which must be among its own."""
-        chosen = np.isin(self.embeddings["session"], sessions)
-        return pair_scores(self.embeddings["embedding"][chosen], self.embeddings["subject"][chosen])
+        return matrix_pairs(*self.similarity(sessions))
 
 
 def read_runs(folder: Path, trained: Path) -> list[Run]:

@@ -140,7 +140,7 @@ def _names(runs: Sequence[Run], *path: str) -> list[str]:
 
 def _probes(runs: Sequence[Run]) -> Table:
     names = _names(runs, "invariance", "probe")
-    kinds = {"linear": "linear", "mlp": "MLP"}
+    kinds = {"linear": "linear", "mlp": "MLP", "crossed": "crossed"}
     columns = {f"{_words(n)}: {word}": ("invariance", "probe", n, kind) for n in names for kind, word in kinds.items()}
     return _by_run(runs, columns)
 

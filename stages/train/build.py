@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from models.adversary import Adversaries
+from models.age import AGE, AGE_GROUP, AgeLoss, CrossAge, age_groups
 from models.focal import class_constants
 from models.magface import MagFace
 from models.margins import ArcFace, CosFace, IdentityLoss
 from models.objective import Objective
+from models.recogniser import Recogniser
 from models.step import make_adamw
 from pipeline.attributes import classes
 from pipeline.contract import Contract, Network
@@ -32,21 +34,45 @@ def make_identity(params: Train, subjects: int) -> IdentityLoss:
     return MARGINS[params.identity.loss](params.dimension, subjects, **settings)
 
 
-def make_objective(params: Train, train: Samples, subjects: int) -> Objective:
-    """The losses of all tasks, with constants counted in the training split."""
-    counts = {str(name): train.counts(name, params.vocabulary) for name in params.attributes}
+def make_objective(params: Train, train: Samples, subjects: int, network: Recogniser) -> Objective:
+    """The losses of all tasks of a network, with constants counted in the training split."""
+    counts = {str(name): train.counts(name, params.vocabulary) for name in params.attributes if name != AGE}
     balanced = {name: class_constants(each, params.focus) for name, each in counts.items()}
     plain = {name: ([1.0] * len(each), [0.0] * len(each)) for name, each in counts.items()}
-    coefficients = {str(name): each for name, each in params.adversaries.items() if name in counts}
-    alpha = {name: balanced[name][0] for name in coefficients}
     return Objective(
         make_identity(params, subjects),
         balanced if params.attribute_loss == "focal" else plain,
         {str(name): weight for name, weight in params.attributes.items()},
         learned=params.task_weights == "uncertainty",
         damped=params.attribute_loss == "log_cross_entropy",
-        adversaries=Adversaries(params.dimension, alpha, coefficients) if coefficients else None,
+        adversaries=_make_adversaries(params, train, counts),
+        age=AgeLoss(params.age_groups) if AGE in params.attributes else None,
+        cross_age=_make_cross_age(params, network) if params.cross_age else None,
+        cross_age_weight=params.cross_age,
     )
+
+
+def _make_adversaries(params: Train, train: Samples, counts: dict[str, list[int]]) -> Adversaries | None:
+    """One for each attribute that has a coefficient; that of the age tells its group."""
+    if AGE in params.attributes:
+        known = train.labels[AGE][train.labels[AGE] >= 0]
+        groups = age_groups(torch.from_numpy(known), params.age_groups)
+        counts = counts | {AGE_GROUP: torch.bincount(groups, minlength=params.age_groups).tolist()}
+    named = {AGE_GROUP if name == AGE else str(name): each for name, each in params.adversaries.items()}
+    coefficients = {name: each for name, each in named.items() if name in counts}
+    alpha = {name: class_constants(counts[name], params.focus)[0] for name in coefficients}
+    return Adversaries(params.dimension, alpha, coefficients) if coefficients else None
+
+
+def _make_cross_age(params: Train, network: Recogniser) -> CrossAge:
+    channels, height, width = network.shape
+    return CrossAge(channels, height * width, hidden=channels, groups=params.age_groups)
+
+
+def labels_of(params: Train, train: Samples) -> dict[str, Tensor]:
+    """Labels (N,) by attribute; beside an age its group."""
+    labels = {name: torch.from_numpy(codes) for name, codes in train.labels.items()}
+    return labels | ({AGE_GROUP: age_groups(labels[AGE], params.age_groups)} if AGE in labels else {})
 
 
 def make_optimisers(
@@ -100,6 +126,7 @@ def contract_of(run: str, params: Train, store: FaceStore) -> Contract:
         "dropout": params.dropout,
         **({"beside": list(params.beside)} if params.beside else {}),
     }
+    kwargs |= {"age_groups": params.age_groups} if AGE in attributes else {}
     return Contract(
         run=run,
         modalities=modalities,

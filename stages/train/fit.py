@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models import Recogniser, create_model
 from models.adversary import constant_loss
+from models.age import AGE, AGE_GROUP
 from models.embedding import embed
+from models.erasure import fit_erasure
 from models.objective import Losses
 from models.recogniser import Recognition
 from models.step import Truth, descend, put_faces
@@ -26,6 +29,7 @@ from pipeline.fitting import (
     Checkpoint,
     Fitted,
     History,
+    age_error,
     balanced_accuracy,
     check_samples,
     goes_on,
@@ -40,11 +44,21 @@ from pipeline.parallel import end_with_parent
 from pipeline.params import Train
 from pipeline.progress import track
 from pipeline.samples import FaceStore, ReadToFit, Samples
-from stages.train.build import batch_size, codes_of, contract_of, make_objective, make_optimisers, weights_of
+from stages.train.build import (
+    batch_size,
+    codes_of,
+    contract_of,
+    labels_of,
+    make_objective,
+    make_optimisers,
+    weights_of,
+)
 from stages.train.samplers import epoch_batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+CHUNK = 512  # faces in memory beside the result
 
 
 @dataclass
@@ -114,9 +128,8 @@ class Trainer:
         self.checkpoint = Checkpoint(scratch / "last.pt")
         self.fabric = fabric
         self.contract = contract_of(run, params, self.validation_store)
-        labels = {name: torch.from_numpy(codes) for name, codes in train.labels.items()}
         target, self.subjects = codes_of(train.subject)
-        self.truth = Truth(target, labels, *weights_of(params, train))
+        self.truth = Truth(target, labels_of(params, train), *weights_of(params, train))
         with torch.random.fork_rng():  # initial weights are the seed's, and nobody else's random numbers move
             torch.manual_seed(params.seed)
             self._build()
@@ -133,7 +146,7 @@ class Trainer:
         model = create_model(self.contract.network.name, **self.contract.network.kwargs)
         assert isinstance(model, Recogniser)
         self.network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.objective = make_objective(params, self.train, self.subjects).to(self.fabric.device)
+        self.objective = make_objective(params, self.train, self.subjects, model).to(self.fabric.device)
         if processes > 1:
             share(self.network)
         self.model = self.fabric.setup_module(self.network)
@@ -159,10 +172,32 @@ class Trainer:
             self._validate(losses)
             self.begun = Begun()
             self._save()
+        self._erase()
         rates = {"auc": self.best["auc"], "eer": self.best["eer"], "epoch": self.best["epoch"]}
         counts = {"subjects": len(set(self.validation.subject)), "sessions": len(self.validation)}
-        validation = {**rates, "balanced_accuracy": self.best["balanced_accuracy"], "counts": counts}
+        error = {name: self.best[name] for name in ("age_error",) if name in self.best}
+        validation = {**rates, "balanced_accuracy": self.best["balanced_accuracy"], **error, "counts": counts}
         return Fitted(self.contract, self.best["state"], self.history, validation)
+
+    def _erase(self) -> None:
+        """Take attributes out of the chosen state's embeddings, as far as a line reads them off training faces."""
+        names = [AGE_GROUP if name == AGE else name for name in self.params.erase]
+        labels = [self.truth.labels[name].numpy() for name in names if name in self.truth.labels]
+        if not labels or not self.fabric.is_global_zero:
+            return
+        self.network.load_state_dict(self.best["state"])
+        rng = torch.Generator().manual_seed(self.params.seed)
+        parts = np.array_split(np.arange(len(self.train)), -(-len(self.train) // CHUNK))
+        looks = (self.store.take(part, rng) for part in parts)
+        seen = [embed(self.network, faces, device=self.fabric.device, mirror=mirror)[0] for faces in looks]
+        embeddings = np.concatenate(seen)
+        matrix = fit_erasure(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels)
+        self.network.embedding.map(torch.from_numpy(matrix))
+        rates, accuracy, error = self._rates()
+        self.best |= {**rates, "balanced_accuracy": accuracy, **error, "state": self._state()}
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
 
     def _train_epoch(self) -> dict[str, float]:
         """Train on what is left of an epoch; its order and its random numbers are the seed's and the epoch's."""
@@ -171,9 +206,8 @@ class Trainer:
         rng = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
         params = self.params
-        batches = epoch_batches(
-            params.sampler, self.truth.subject, self.truth.labels, self.size, params.per_subject, rng
-        )
+        classes = {name: codes for name, codes in self.truth.labels.items() if name != AGE}
+        batches = epoch_batches(params.sampler, self.truth.subject, classes, self.size, params.per_subject, rng)
         begun = self.begun
         begun.set_random(rng, self.fabric.device)
         for number in range(begun.batches, len(batches)):
@@ -198,7 +232,8 @@ class Trainer:
         part = len(chosen) // self.fabric.world_size
         mine = slice(self.fabric.global_rank * part, (self.fabric.global_rank + 1) * part)
         seen = self.model(put_faces({name: x[mine] for name, x in faces.items()}, self.fabric.device))
-        seen = together(seen) if self.fabric.world_size > 1 else seen
+        if self.fabric.world_size > 1:
+            seen = together(seen, identity=self.objective.cross_age is not None)
         truth = self.truth.take(chosen, self.fabric.device)
         losses = descend(self.fabric, self.objective, self.optimiser, seen, truth, self.share)
         self._sharpen(seen, truth)
@@ -221,25 +256,27 @@ class Trainer:
 
     def _validate(self, losses: dict[str, float]) -> None:
         # the first process looks, so that all decide alike
-        rates, accuracy = self.fabric.broadcast(self._rates() if self.fabric.is_global_zero else ({}, {}))
-        columns = {f"validation_{name}": value for name, value in (rates | accuracy).items()}
+        nothing: tuple[dict[str, Any], ...] = ({}, {}, {})
+        rates, accuracy, error = self.fabric.broadcast(self._rates() if self.fabric.is_global_zero else nothing)
+        columns = {f"validation_{name}": value for name, value in (rates | accuracy).items()} | error
         lr = self.optimiser.param_groups[0]["lr"]
         weights = {f"weight_{name}": weight for name, weight in self.objective.weights.items()}
         learned = weights if self.params.task_weights == "uncertainty" else {}
         self.history.add(epoch=self.epoch, lr=lr, reversal=self.share, **losses, **self.constants, **learned, **columns)
         if rates["auc"] > self.best["auc"]:
-            state = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-            self.best = {**rates, "epoch": self.epoch, "balanced_accuracy": accuracy, "state": state}
+            state = self._state()
+            self.best = {**rates, "epoch": self.epoch, "balanced_accuracy": accuracy, **error, "state": state}
 
-    def _rates(self) -> tuple[dict[str, float], dict[str, float | None]]:
+    def _rates(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, float | None]]:
+        """AUC and EER of the pairs, balanced accuracies by attribute, and the age's error in years."""
         with self.fabric.autocast():
             embeddings, probabilities, _ = embed(
                 self.network, self.validation_store.all(), device=self.fabric.device, mirror=mirror
             )
-        accuracy = {
-            name: balanced_accuracy(probabilities[name], truth) for name, truth in self.validation.labels.items()
-        }
-        return verify(embeddings, self.validation), accuracy
+        labels = self.validation.labels
+        accuracy = {name: balanced_accuracy(probabilities[name], labels[name]) for name in labels if name != AGE}
+        error = {"age_error": age_error(probabilities[AGE], labels[AGE])} if AGE in labels else {}
+        return verify(embeddings, self.validation), accuracy, error
 
     def _save(self) -> None:
         if not self.fabric.is_global_zero:

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from models import Recogniser, create_model, model_names, register, restore_model
 from models.adversary import Adversaries
+from models.age import AgeLoss, CrossAge, expected_age
 from models.attention import ATTENTIONS
+from models.backbones import BACKBONES
 from models.embedding import embed
 from models.focal import class_constants
 from models.fusion import FusionLayer, Gate, Projection
 from models.magface import MagFace
+from models.margins import CosFace
 from models.objective import Objective
 
 ATTRIBUTES = {"spectacles": 2, "facial_hair": 5, "expression": 4, "pose": 5, "gender": 2}
@@ -365,3 +368,78 @@ def test_a_network_made_for_its_weights_draws_none_of_its_own(monkeypatch: pytes
 
 def _flat(spec: dict[str, Any]) -> dict[str, Any]:
     return {"name": spec["name"], **spec["kwargs"]}
+
+
+def with_age(**changes: Any) -> nn.Module:
+    torch.manual_seed(0)
+    told = {"age": 101, "gender": 2}
+    return create_model("iresnet18", **branch("normal", attributes=told, **changes)["kwargs"])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", [n for n in model_names() if n != "fusion"])
+def test_age_is_an_attribute_with_a_head_of_its_own(name: str, device: str) -> None:
+    torch.manual_seed(0)
+    kwargs = branch("normal", attributes={"age": 101, "gender": 2}, age_groups=5)["kwargs"]
+    model = create_model(name, **kwargs).to(device)
+    seen = model({"normal": faces()["normal"].to(device)})
+    assert {k: v.shape[1] for k, v in seen.logits.items()} == {"age": 101, "age_group": 5, "gender": 2}
+    assert seen.identity.shape == (4, *model.shape)
+    cross = CrossAge(model.shape[0], model.shape[1] * model.shape[2], hidden=8, groups=5)
+    losses = Objective(CosFace(64, 3), {"gender": ([1.0] * 2, [0.0] * 2)}, {"age": 0.001, "gender": 1.0},
+                       age=AgeLoss(5), cross_age=cross).to(device)  # fmt: skip
+    told = {"age": torch.tensor([3.0, 40.0, -1.0, 66.0], device=device), "gender": torch.arange(4, device=device) % 2}
+    ones, subject = torch.ones(4, device=device), torch.tensor([0, 1, 2, 0], device=device)
+    found = losses(seen, subject, told, ones, ones)
+    tasks = found.tasks
+    expected = tasks["identity"] + 0.001 * tasks["age"] + tasks["gender"] + 0.002 * tasks["cross_age"]
+    torch.testing.assert_close(found.total, expected)
+    found.total.backward()
+    for key, parameter in [*model.named_parameters(), *losses.named_parameters()]:
+        assert parameter.grad is not None, key
+        assert float(parameter.grad.abs().sum()) > 0, key
+
+
+def test_the_age_of_two_views_is_the_mean_of_theirs() -> None:
+    """As MTLFace tells it: the mean of the expectations of a face and its mirror image."""
+    model, inputs = with_age().eval(), {"normal": faces()["normal"]}
+    said = embed(model, inputs, mirror=lambda x, _: x.flip(-1)).probabilities
+    with torch.no_grad():
+        views = [
+            expected_age(model({"normal": x}).logits["age"]) for x in (inputs["normal"], inputs["normal"].flip(-1))
+        ]
+    np.testing.assert_allclose(said["age"] @ np.arange(101), torch.stack(views).mean(dim=0), rtol=1e-4)
+
+
+def test_what_is_taken_out_need_not_be_read() -> None:
+    """An age without a head leaves the identity the same; so do imported weights that come without one."""
+    read, unread = with_age().eval(), create_model(
+        "iresnet18", **branch("normal", attributes={"age": 0, "gender": 2})["kwargs"]
+    ).eval()  # fmt: skip
+    unread.load_state_dict({k: v for k, v in read.state_dict().items() if not k.startswith("heads.age")})
+    inputs = {"normal": faces()["normal"]}
+    assert set(unread(inputs).logits) == {"gender"}
+    assert torch.equal(unread(inputs).embedding, read(inputs).embedding)
+
+
+def test_a_fusion_leaves_the_age_to_its_branches() -> None:
+    told = {"age": 101, "gender": 2}
+    model = create_model("fusion", branches=[branch(m, attributes=told) for m in CHANNELS]).eval()
+    assert set(model(faces()).logits) == {"gender"}
+
+
+@pytest.mark.parametrize("strides", [(2, 2, 2, 2), (1, 2, 2, 2)])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_decomposed_maps_are_those_that_the_heads_read(name: str, strides: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    kwargs = branch("normal", attributes={"age": 101}, strides=strides)["kwargs"]
+    model, inputs = create_model(name, **kwargs).eval(), {"normal": faces()["normal"]}
+    seen, made = model(inputs), model.decompose(inputs)
+    assert torch.equal(made.identity, seen.identity)
+    assert torch.equal(model.heads["age"](made.parts["age"])[0], seen.logits["age"])
+    sides = [level.shape[2] for level in made.levels]
+    assert sides == sorted(set(sides))
+    assert made.identity.shape[2] < sides[0]
+    assert sides[-1] < 96
+    if name == "ir50":
+        assert [level.shape[1] for level in made.levels] == ([32, 16, 8] if strides[0] == 2 else [32, 16])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from models import create_model
+from models.age import YEARS, AgeLoss, CrossAge
 from models.focal import class_constants
 from models.magface import MagFace
 from models.objective import Objective
@@ -24,10 +26,13 @@ PROCESSES, BATCH, SUBJECTS = 2, 6, 3
 
 def make() -> tuple[nn.Module, Objective]:
     torch.manual_seed(0)
-    kwargs = {"channels": {"normal": 3}, "size": 32, "attributes": ATTRIBUTES, "width": 8, "dimension": 144}
+    told = {**ATTRIBUTES, "age": YEARS}
+    kwargs = {"channels": {"normal": 3}, "size": 32, "attributes": told, "width": 8, "dimension": 144}
     network = create_model("iresnet18", **kwargs, dropout=0.4).double()
     constants = {name: class_constants([1] * n, 1.0) for name, n in ATTRIBUTES.items()}
-    objective = Objective(MagFace(144, SUBJECTS), constants, dict.fromkeys(ATTRIBUTES, 1.0)).double()
+    against = CrossAge(64, 1, hidden=8)
+    weights = dict.fromkeys(told, 1.0)
+    objective = Objective(MagFace(144, SUBJECTS), constants, weights, age=AgeLoss(), cross_age=against).double()
     return network, objective
 
 
@@ -35,6 +40,7 @@ def batch() -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
     rng = torch.Generator().manual_seed(1)
     faces = torch.randn(BATCH, 3, 32, 32, generator=rng, dtype=torch.float64)
     labels = {name: torch.randint(-1, n, (BATCH,), generator=rng) for name, n in ATTRIBUTES.items()}
+    labels["age"] = torch.tensor([4.0, 30.0, -1.0, 70.0, 15.5, 48.0], dtype=torch.float64)
     weight = torch.rand(BATCH, generator=rng, dtype=torch.float64)
     return faces, torch.randint(SUBJECTS, (BATCH,), generator=rng), labels, weight
 
@@ -47,7 +53,7 @@ def learn(network: nn.Module, objective: Objective, mine: slice, join: Callable)
     losses = objective(join(network({"normal": faces[mine]})), subject, labels, weight, weight)
     losses.total.backward()
     gradients = {name: p.grad for name, p in network.named_parameters()}
-    centres = {"centres": objective.identity.centres.grad}
+    centres = {"centres": objective.identity.centres.grad, "against": objective.cross_age.head.project.weight.grad}
     return {**losses.tasks, **gradients, **centres, **dict(network.named_buffers())}
 
 
@@ -57,7 +63,7 @@ def one_of_two(rank: int, folder: str) -> None:
     network, objective = make()
     share(network)
     part = BATCH // PROCESSES
-    found = learn(network, objective, slice(rank * part, (rank + 1) * part), together)
+    found = learn(network, objective, slice(rank * part, (rank + 1) * part), partial(together, identity=True))
     for name, _ in network.named_parameters():  # as DDP does
         dist.all_reduce(found[name])
         found[name] /= PROCESSES

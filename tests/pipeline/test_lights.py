@@ -95,6 +95,7 @@ def test_frames_without_a_row_and_frames_given_twice(tmp_path):
         ("x,y,z,frame\n1,2,3\n", "line 2: no frame"),  # was a KeyError
         ("frame,x,y,z" + "a" * 200_000, "cannot be read as a table"),  # was a csv.Error
         ("frame,x,y,z\na,0,0,0\n", "line 2: x, y, z must be finite and not all zero"),
+        ("frame,x,y,z\na,1e-320,0,1e-320\n", "line 2: x, y, z must be finite and not all zero"),  # numpy warned
         ("frame,x,y,z\na,0,nan,1\n", "line 2"),
         ("frame,x,y,z\na,0,0,1\na,0,1,1\n", "line 3: frame a is named twice"),
         ("frame,x,y,z,strength\na,0,0,1,-2\n", "line 2: strength must be between 0.001 and 1000"),

@@ -76,6 +76,15 @@ def test_another_number_of_frames_than_of_lights_in_order():
         (json.dumps({"lights": [*NAMED, {"frame": "d", "direction": [0, 0, 0]}]}), "must not be zero"),
         (json.dumps({"lights": [*NAMED, {"frame": "d", "position": [0, 0, 1]}]}), "at least 50 mm"),
         (json.dumps({"lights": [*NAMED, {"frame": "d", "direction": [0, 0, 1], "strength": -1}]}), "strength = -1"),
+        (json.dumps({"lights": [*NAMED, {"frame": "d", "direction": [1e-320, 0, 1e-320]}]}), "must not be zero"),
+        (
+            json.dumps({"lights": [*NAMED, {"frame": "d", "direction": [0.1, 0.2]}]}),
+            r"lights.3.direction = \[0.1, 0.2\]: must have 3 items, not 2",
+        ),
+        (
+            json.dumps({"lights": NAMED, "camera": {"intrinsics": [900]}}),
+            r"camera.intrinsics = \[900\]: must have 4 items, not 1",
+        ),
         ('{"lights": [{"direction": [NaN, 0, 1]}]}', "lights"),
     ],
 )

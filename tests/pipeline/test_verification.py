@@ -202,6 +202,15 @@ def test_a_weighting_without_pairs_has_no_rates():
     assert interval(0.5, [np.nan]) == {"value": 0.5, "low": None, "high": None}
 
 
+def test_an_interval_whose_draws_have_no_bound_has_none():
+    """Infinite draws of a ratio were dropped, and its interval was as narrow as what was left of them."""
+    draws = np.array([1.0, 2.0, 3.0] * 20 + [np.inf] * 20 + [np.nan])
+    assert interval(2, draws) == {"value": 2.0, "low": 1.0, "high": None}
+    few = np.array([1.0] * 999 + [np.inf])
+    assert interval(1, few) == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert interval(1, [np.inf] * 3) == {"value": 1.0, "low": None, "high": None}
+
+
 def test_a_run_does_not_differ_from_itself_and_pairing_narrows():
     rng = np.random.default_rng(0)
     weights = resample(20, 300, rng)

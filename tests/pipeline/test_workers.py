@@ -89,12 +89,14 @@ def work(number):
     time.sleep(1000)
 map_sessions(work, [1, 2], jobs=3, label="test")
 """
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as caller:
         until(lambda: len(list(workspace.iterdir())) == 2)
         children = psutil.Process(caller.pid).children()
         assert len(children) > 3  # one of the workers is idle
         caller.kill()
-    until(lambda: not any(child.is_running() for child in children))
+        until(lambda: not any(child.is_running() for child in children))
+        assert caller.stderr is not None
+        assert caller.stderr.read() == ""  # nor of the semaphores that were left
 
 
 def until(condition: Callable[[], bool]) -> None:

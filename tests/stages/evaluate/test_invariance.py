@@ -124,6 +124,33 @@ def test_differentials_at_one_threshold():
     assert found["age"]["under_30"]["counts"]["subjects"] == (np.linspace(20, 60, 40) < 30).sum()
 
 
+def test_the_ratio_to_a_rate_that_one_subject_makes_is_open_above():
+    """All errors of one group are one subject's: a third of the resamples lack him, and the ratio has no upper end."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([f"s{i:02d}" for i in range(40)], 6)
+    noise = np.where(np.repeat(np.arange(40) % 2 == 0, 6), 0.9, 0.05)
+    noise[6:12] = 2.0  # the second subject, who is a man
+    vectors = rng.normal(size=(40, 12)).repeat(6, axis=0) + noise[:, None] * rng.normal(size=(240, 12))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    at = operating(matrix_pairs(unit @ unit.T, labels), resample(40, 400, rng))
+    gender = np.repeat(np.arange(40) % 2, 6)
+    facts = {"age": np.full(240, np.nan), "albedo": np.full(240, np.nan)}
+    found = differentials(at, subject_groups(labels, gender, facts))["gender"]
+    ratio = found["ratio"]["fnmr"]
+    assert (ratio["highest"], ratio["lowest"]) == ("female", "male")
+    assert found["male"]["counts"]["false_non_matches"] > 0
+    assert found["male"]["fnmr"]["low"] == 0
+    assert ratio["low"] < ratio["value"]
+    assert ratio["high"] is None
+
+
+def test_a_gender_is_what_no_session_of_the_subject_contradicts():
+    labels = np.repeat(list("abcd"), 3)
+    facts = {"age": np.full(12, np.nan), "albedo": np.full(12, np.nan)}
+    gender = np.array([-1, 1, 1, 0, 0, 0, 0, 1, 0, -1, -1, -1])
+    assert subject_groups(labels, gender, facts)["gender"][0].tolist() == [1, 0, -1, -1]
+
+
 def split(seed: int, subjects: int, leak: float, curved: bool = False):
     rng = np.random.default_rng(seed)
     people = np.repeat(np.arange(subjects), 5)
@@ -136,15 +163,39 @@ def split(seed: int, subjects: int, leak: float, curved: bool = False):
     return vectors, np.array([f"{seed}-{p}" for p in people]), {"spectacles": label}
 
 
+def _of_width(width: int):
+    vectors, people, labels = split(0, 80, 0.0)
+    return np.random.default_rng(1).normal(size=(len(vectors), width)), people, labels
+
+
 def test_a_probe_finds_what_is_there_and_nothing_where_nothing_is():
     weights = resample(40, 100, np.random.default_rng(0))
     leaking = probe_attributes(split(0, 80, 2.0), split(1, 40, 2.0), weights, seed=7)["spectacles"]
-    silent = probe_attributes(split(2, 80, 0.0), split(3, 40, 0.0), weights, seed=7)["spectacles"]
-    for kind in ("linear", "mlp"):
+    silent = probe_attributes(split(2, 80, 0.0), split(4, 40, 0.0), weights, seed=7)["spectacles"]
+    for kind in ("linear", "mlp", "crossed"):
         assert leaking[kind]["value"] > 0.85
         assert leaking[f"{kind}_auroc"]["value"] > 0.9
         assert silent[kind]["low"] < 0.5 < silent[kind]["high"]
     assert leaking["chance"] == {"value": 0.5}
+
+
+def test_the_crossed_probe_finds_what_was_erased_by_the_look_of_training_subjects_alone():
+    """Its line is fitted on strangers to the training, so a line that is only silent there does not deceive it."""
+    train, test = split(0, 80, 0.0), split(1, 60, 2.0)
+    found = probe_attributes(train, test, resample(60, 100, np.random.default_rng(0)), seed=7)["spectacles"]
+    assert found["linear"]["value"] < 0.7
+    assert found["crossed"]["value"] > 0.9
+
+
+def test_the_crossed_probe_is_never_tried_on_a_subject_that_it_has_seen():
+    """Each subject has a class and a place of its own: told again it is known, told first it is a guess."""
+    rng = np.random.default_rng(5)
+    people = np.repeat(np.arange(60), 5)
+    label = rng.integers(0, 2, size=60)[people]
+    vectors = rng.normal(size=(60, 200))[people] + 0.1 * rng.normal(size=(300, 200))
+    test = vectors, np.array([f"t{p}" for p in people]), {"spectacles": label}
+    found = probe_attributes(_of_width(200), test, resample(60, 100, rng), seed=7)["spectacles"]
+    assert found["crossed"]["low"] < 0.5 < found["crossed"]["high"]
 
 
 def test_the_mlp_finds_what_a_line_cannot():

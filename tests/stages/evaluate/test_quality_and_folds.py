@@ -100,6 +100,8 @@ def test_reads_lfws_shape(tmp_path):
         (1, "ann\t1", "line 2: 2 fields"),
         (1, "eve\t1\t2", "line 2: no session 1 of subject eve is among those evaluated"),
         (2, "ann\t1\tcid\t2", "subject cid is in folds"),
+        (1, "ann\t1\t1", "line 2: a session beside itself is no pair"),
+        (2, "ann\t1\tann\t2", "fold 1 does not have 1 genuine pairs and as many impostor ones"),
     ],
 )
 def test_a_file_that_is_no_list_of_pairs_is_one_line(tmp_path, line, text, words):
@@ -107,6 +109,15 @@ def test_a_file_that_is_no_list_of_pairs_is_one_line(tmp_path, line, text, words
     path.write_text("\n".join([*LINES[:line], text, *LINES[line + 1 :]]))
     with pytest.raises(UserError, match=words):
         read_pairs(path, SESSIONS)
+
+
+def test_a_list_of_pairs_that_cannot_be_read_says_so(tmp_path):
+    """It was said to lack its first line."""
+    with pytest.raises(UserError, match="No such file or directory"):
+        read_pairs(tmp_path / "none.txt", SESSIONS)
+    (tmp_path / "pairs.txt").write_bytes(b"2\t1\n\xff\xfe")
+    with pytest.raises(UserError, match="not a text in UTF-8"):
+        read_pairs(tmp_path / "pairs.txt", SESSIONS)
 
 
 def test_examples_are_chosen_by_their_margin():

@@ -60,7 +60,7 @@ def test_fault_6_a_test_subject_in_another_split_is_refused(fabricate, capsys, s
     splits.assign(split=[split, *splits["split"][1:]]).to_parquet("data/splits.parquet", index=False)
     with pytest.raises(SystemExit):
         main(["evaluate", "normal"])
-    assert "test subject 1001 is in another split too" in capsys.readouterr().err
+    assert f"subject 1001 is in test and {split}" in capsys.readouterr().err
 
 
 def test_fault_8_tables_are_not_read_again_for_each_sample(fabricate, monkeypatch):

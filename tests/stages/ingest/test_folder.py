@@ -13,7 +13,8 @@ from pipeline.images import write_picture
 from pipeline.params import Ingest
 from pipeline.sessions import Session
 from stages.ingest import folder
-from stages.ingest.folder import Labels, read_folder
+from stages.ingest.folder import read_folder
+from stages.ingest.labels import Labels
 from stages.ingest.readers import Note, Refusal
 
 TABLE = "frame,x,y,z,strength\na.png,1,0,2,1\nb.png,-1,1,2,1.5\nc.png,0,-1,2,1\n"
@@ -90,6 +91,45 @@ def test_labels_by_subject_and_by_session(workspace: Path) -> None:
     assert (bob.gender, bob.age) == (-1, -1.0)
     assert len(notes) == 1
     assert "'man'" in notes[0]
+
+
+def test_labels_that_contradict_each_other_or_name_nobody_are_told(workspace: Path) -> None:
+    """The last row held and stray ones were passed over, both in silence."""
+    for session in ("ann/one", "ann/two", "bob/one"):
+        make(Path("own", session))
+    Path("own/lights.csv").write_text(TABLE)
+    rows = [
+        "ann,one,no,female",
+        "ann,one,yes,female",
+        "ann,two,no,male",
+        "ann,,yes,",
+        "bob,on,no,male",
+        "eve,,no,female",
+    ]
+    Path("own/labels.csv").write_text("\n".join(["subject,session,spectacles,gender", *rows, ",,no,"]))
+    sessions, _, notes = read()
+    assert sessions["ann/one"].spectacles == 1
+    assert notes == [
+        "own/labels.csv: 1 labels contradict an earlier row (the last holds), such as spectacles = 'yes' of ann/one",
+        "own/labels.csv: 3 rows name nobody who is there, such as bob/on",
+        "own/labels.csv: 1 subjects have sessions of two genders, such as ann",
+    ]
+    rows = ["ann,one,no,female", "ann,one,,female", "ann,,yes,female", "bob,one,no,male"]  # a session's goes before
+    Path("own/labels.csv").write_text("\n".join(["subject,session,spectacles,gender", *rows]))
+    assert read()[2] == []
+
+
+def test_labels_or_lights_that_are_a_folder_are_called_so(workspace: Path) -> None:
+    """A lights.csv that is a folder was said not to be there, a labels.csv passed over."""
+    make(Path("own/ann/one"))
+    Path("own/lights.csv").write_text(TABLE)
+    Path("own/ann/lights.csv").mkdir()
+    assert read()[1]["ann/one"] == "own/ann/lights.csv is a folder, not a file of lights; put the file there"
+    Path("own/ann/lights.csv").rmdir()
+    assert list(read()[0]) == ["ann/one"]
+    Path("own/labels.csv").mkdir()
+    with pytest.raises(UserError, match=r"own/labels.csv: cannot be read as a table of labels \(Is a directory\)"):
+        read()
 
 
 def test_a_column_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:

@@ -159,3 +159,24 @@ def test_a_photograph_is_no_place_for_the_table(workspace: Path, capsys: pytest.
     status, _, said = run(capsys, "--out", str(frame))
     assert (status, frame.read_bytes()) == (2, before)
     assert f"--out {frame}: expected a name that ends in .parquet" in said
+
+
+def test_an_ambient_photograph_that_is_left_out_is_left_out_for_its_own_reason(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was cut short was said not to fit its frames."""
+    good = "male, no, none, 1, ok, , blankstare,"
+    for name in ("a", "b"):
+        make(Path("set/1001", name), good)
+    write_picture("set/1001/a/ambient.bmp", np.zeros((6, 5)))
+    write_picture("set/1001/b/ambient.bmp", np.zeros((12, 10)))
+    Path("params.yaml").write_text(PARAMS.format(source="photoface", root="set"))
+    whole = Path("set/1001/a/ambient.bmp").read_bytes()
+    told = (
+        "note: the ambient photographs of 1 sessions are ignored, such as that of 1001/b: ambient.bmp 10 x 12 beside "
+    )
+    assert run(capsys)[2] == told + "frames of 5 x 6\n"
+    Path("set/1001/a/ambient.bmp").write_bytes(whole[:-40])
+    said = run(capsys)[2]
+    assert "of 2 sessions are ignored, such as that of 1001/a: ambient.bmp cut short: " in said
+    assert [session.ambient for session in read_sessions()] == [None, None]

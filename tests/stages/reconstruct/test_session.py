@@ -37,6 +37,14 @@ def test_noiseless_lambertian_frames(count):
     assert quality.notes == ""
 
 
+def test_there_may_be_more_flashes_than_anyone_has():
+    """The README named a limit of 128 that nothing kept."""
+    scene = photograph(64, ring(35, 130))
+    maps, _ = reconstruct(Photographs(scene.frames, scene.lights, np.ones(130)), Reconstruct(registration=False))
+    assert angles(maps.normal, scene.normal)[maps.mask].mean() < 0.5
+    assert len(json.loads(maps.attributes["lights"])) == 130
+
+
 def test_eight_bits_and_noise(scene, rng):
     maps, _ = reconstruct(Photographs(sensor(scene.frames, rng), scene.lights, np.ones(4)), Reconstruct())
     lit = maps.mask & (scene.normal @ scene.lights.T > 0.1).all(axis=-1)

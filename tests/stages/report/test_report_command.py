@@ -161,6 +161,17 @@ def test_what_is_compared_is_chosen_on_validation(whole):
     assert "AUC +0." in output
 
 
+def test_a_photograph_under_another_name_is_no_single_modality(whole):
+    """A run of `frame` that was not called so stood as the best modality, and hid what maps are worth."""
+    fake_run("portrait", "normal", 0.5, 0.99)
+    path = Path("runs/portrait/evaluate/metrics.json")
+    metrics = json.loads(path.read_text())
+    metrics["run"]["modalities"] = "frame"
+    write_json(path, metrics)
+    chosen = report()[2]["chosen"]
+    assert (chosen["best_single"], chosen["best_single_on_test"]) == ("normal", "albedo")
+
+
 def test_a_fusion_that_loses_is_said_to_lose(whole):
     fake_run("normal-albedo", "normal", 6.0, 0.99)
     _, output, comparison = report()
@@ -314,7 +325,12 @@ def test_what_lies_behind_the_rates_is_shown_closed(whole):
     for folder in Path("runs").glob("*/evaluate"):
         picture = Path("runs/normal/evaluate/retrieval.png").read_bytes()
         (folder / "retrieval.png").write_bytes(picture)
+    path = Path("runs/normal/evaluate/metrics.json")
+    metrics = json.loads(path.read_text())
+    metrics["quality"]["start"] = {"value": 0.25, "low": 0.125, "high": None}  # of more than any rate, as ratios are
+    write_json(path, metrics)
     page, *_ = report()
+    assert "0.250<small>0.125 – ∞</small>" in page
     for name in ("more", "invariance", "quality", "retrieval"):
         part = page[page.index(f'<h2 id="{name}">') :]
         assert "<details><summary>" in part[: part.index("<h2", 5)]

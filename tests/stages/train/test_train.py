@@ -42,6 +42,14 @@ def prepare(**changes: Any) -> None:
     Path("params.yaml").write_text(yaml.safe_dump({"train": {"normal": {**TINY, **changes}, "frames": TINY}}))
 
 
+def give_ages() -> None:
+    """Ages from 3 to 80, of which every fifth is missing."""
+    table = pd.read_parquet("data/sessions.parquet")
+    years = np.linspace(3, 80, len(table))
+    table["age"] = np.where(np.arange(len(table)) % 5 == 2, -1.0, years)
+    write_parquet("data/sessions.parquet", table)
+
+
 @pytest.fixture
 def ready(fabricate: Callable[..., Path]) -> Path:
     """A workspace with faces, labels and splits."""
@@ -65,6 +73,29 @@ def test_a_run_is_whole(ready: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert history["constant_spectacles"].tolist() == pytest.approx(
         [np.log(2)] * 2, rel=0.01
     )  # no weights, classes alike
+
+
+def test_erased_attributes_do_not_covary_with_the_embeddings_of_training_faces(ready: Path) -> None:
+    """Close to nothing, not nothing: the views of a face are brought to unit length again when they are merged."""
+    left = {}
+    for erase in ([], ["spectacles", "facial_hair"]):
+        prepare(erase=erase)
+        main(["train", "normal"])
+        contract, state = load_run(RUN)
+        names = ["spectacles", "facial_hair", "gender"]
+        tables = {"sessions": Path("data/sessions.parquet"), "splits": Path("data/splits.parquet")}
+        train = read_samples("train", faces=Faces(Path("data/faces")), attributes=names, vocabulary="binary", **tables)
+        store = FaceStore(Faces(Path("data/faces")), ["normal"], train.row)
+        model = create_model(contract.network.name, **contract.network.kwargs)
+        model.load_state_dict(state)
+        embeddings = embed(model, store.all(), mirror=mirror)[0]
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        left[len(erase)] = [
+            np.linalg.norm(np.mean(unit[codes == 1], axis=0) - np.mean(unit[codes == 0], axis=0))
+            for codes in (train.labels[name] for name in names)
+        ]
+    assert max(left[2][:2]) < 0.2 * min(left[0][:2])
+    assert left[2][2] > 0.3 * left[0][2]  # nobody asked for that
 
 
 def test_weights_hold_no_class_head_and_give_the_stated_auc(ready: Path) -> None:
@@ -187,12 +218,21 @@ VARIED = {
         "attributes": {"gender": 1.0, "spectacles": 2.0},
         "adversaries": {},
     },
+    "ages, and both kinds of adversary against them": {
+        "sampler": "attributes",
+        "identity": {"loss": "cosface", "scale": 16, "margin": 0.2},
+        "attributes": {"age": 0.001, "gender": 1.0},
+        "adversaries": {"age": 1.0},
+        "age_groups": 4,
+        "cross_age": 0.002,
+    },
 }
 
 
 @pytest.mark.parametrize("kind", VARIED)
 def test_every_variant_goes_on_where_it_was_killed(kind: str, ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of an epoch, to the same bytes; pins the thesis's thirteenth defect, a state that was not whole."""
+    give_ages()
     prepare(**VARIED[kind])
     main(["train", "normal"])
     whole = {p.name: p.read_bytes() for p in RUN.iterdir()}
@@ -226,8 +266,8 @@ def test_a_mask_is_learnt_beside_the_embedding(ready: Path, monkeypatch: pytest.
     faces[worn, 20:] = [0, 0, 1]
     np.save("data/faces/normal.npy", faces)
     prepare(
-        epochs=6, patience=6, attributes={"mask": 1.0}, beside=["mask"], attribute_loss="log_cross_entropy", attention="none",
-        adversaries={}, identity={"loss": "arcface", "scale": 16, "margin": 0.2}, weighted=False,
+        epochs=6, patience=6, attributes={"mask": 1.0}, beside=["mask"], attribute_loss="log_cross_entropy",
+        attention="none", adversaries={}, identity={"loss": "arcface", "scale": 16, "margin": 0.2}, weighted=False,
     )  # fmt: skip
     main(["train", "normal"])
     contract, state = load_run(RUN)
@@ -236,6 +276,55 @@ def test_a_mask_is_learnt_beside_the_embedding(ready: Path, monkeypatch: pytest.
     assert not [name for name in state if name.startswith("decomposition.")]
     history = pd.read_csv(RUN / "history.csv")
     assert history["loss_mask"].iloc[-1] < 0.95 * np.log(1 + np.log(2))  # the best constant has log(1 + log 2)
+
+
+def test_age_is_one_more_task(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """MTLFace's recipe as an entry of `train:`: its losses, its error in years on validation and test, no centres."""
+    give_ages()
+    prepare(**VARIED["ages, and both kinds of adversary against them"])
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump({**values, "evaluate": {"resamples": 100}}))
+    main(["train", "normal"])
+    history = pd.read_csv(RUN / "history.csv")
+    told = {"identity", "age", "gender", "adversary_age_group", "cross_age"}
+    assert {name.removeprefix("loss_") for name in history if name.startswith("loss_")} == told
+    assert (history[[f"loss_{name}" for name in told]] > 0).all(axis=None)
+    stated = yaml.safe_load((RUN / "validation.json").read_text())
+    contract, state = load_run(RUN)
+    assert contract.attributes == {"age": 101, "gender": 2}
+    assert state["heads.age.group.weight"].shape == (4, 101)
+    assert not any(name in key for key in state for name in ("cross", "centres", "adversar"))
+    model = create_model(contract.network.name, **contract.network.kwargs)
+    model.load_state_dict(state)
+    samples = read_samples("validation", faces=(faces := Faces()), sessions="data/sessions.parquet",
+                           splits="data/splits.parquet", attributes=["age"], vocabulary="binary")  # fmt: skip
+    said = embed(model, FaceStore(faces, ["normal"], samples.row).all(), mirror=mirror).probabilities["age"]
+    wrong = np.abs(said @ np.arange(101) - samples.labels["age"])[samples.labels["age"] >= 0]
+    assert stated["age_error"] == pytest.approx(wrong.mean(), rel=1e-4)
+    assert history["age_error"].iloc[stated["epoch"] - 1] == pytest.approx(stated["age_error"], abs=1e-5)
+    assert stated["balanced_accuracy"].keys() == {"gender"}
+    main(["evaluate", "normal"])
+    metrics = yaml.safe_load(Path("runs/normal/evaluate/metrics.json").read_text())
+    assert set(metrics["attributes"]) == {"gender"}
+    assert metrics["age"]["mean_absolute_error"]["value"] > 0
+    assert metrics["age"]["counts"]["sessions"] > 0
+
+
+def test_ages_that_are_missing_are_nobodys_loss(ready: Path) -> None:
+    prepare(**VARIED["ages, and both kinds of adversary against them"])
+    main(["train", "normal"])
+    history = pd.read_csv(RUN / "history.csv")
+    assert (history[["loss_age", "loss_cross_age", "loss_adversary_age_group"]] == 0).all(axis=None)
+    assert "age_error" not in history or history["age_error"].isna().all()
+    assert yaml.safe_load((RUN / "validation.json").read_text())["age_error"] is None
+
+
+def test_a_cross_age_discriminator_without_ages_is_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(cross_age=0.002)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    assert "add age to attributes" in capsys.readouterr().err
 
 
 def test_early_fusion_is_an_entry_that_lists_its_modalities(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +385,7 @@ def test_a_run_of_other_code_does_not_go_on(ready: Path, monkeypatch: pytest.Mon
 
 
 def test_stops_early_and_keeps_the_best(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(epochs=10, patience=2)
+    prepare(epochs=10, patience=2, erase=[])
     aucs = iter([0.6, 0.8, 0.7, 0.7])
     monkeypatch.setattr(fit, "verify", lambda *_: {"auc": next(aucs), "eer": 0.5})
     main(["train", "normal"])
@@ -350,6 +439,23 @@ def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytes
         main(["train", *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("own", "other"), [("test", "train"), ("test", "validation"), ("train", "validation")])
+def test_a_subject_of_two_splits_is_trained_on_by_nobody(
+    ready: Path, own: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only an overlap of training and validation was seen, and among sessions with a face alone."""
+    table = pd.read_parquet("data/splits.parquet")
+    first = table.index[table["split"] == own][0]
+    table.loc[first, ["split", "keep"]] = [other, False]
+    write_parquet("data/splits.parquet", table)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert f"subject {table['subject'][first]} is in {' and '.join(sorted((own, other)))}" in said
+    assert said.count("\n") == 1
 
 
 def test_a_small_training_set_learns(ready: Path) -> None:

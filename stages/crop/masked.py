@@ -1,10 +1,12 @@
 """Sessions masked before they are reconstructed: all frames of one get one mask, each lit as it is itself.
 
-A masked session's frames are PNG under ``<out>/<subject>/<session>/``; those that it is made from stay as they are.
+A masked session's frames are PNG under ``<out>/<subject>/<session>/``; those that it is made from stay as they are. The
+points of its face, found before it was painted, go with it: a detector misses most masked faces that fill the picture.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zlib
@@ -27,6 +29,7 @@ from pipeline.tables import write_atomic
 from stages.crop.looks import find_faces
 
 BATCH = 8  # sessions that are looked at together
+LANDMARKS = "landmarks.json"
 TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 
 
@@ -78,6 +81,7 @@ def masked_session(session: Session, design: Design, work: Path, out: Path, *, t
     folder = f"{session.subject}/{name}"
     files = sorted((work / folder).glob("im*.png"))
     ambient = (work / folder / "ambient.png").exists()
+    points = np.array(json.loads((work / folder / LANDMARKS).read_text(encoding="utf-8")))
     return replace(
         session,
         id=folder,
@@ -87,6 +91,7 @@ def masked_session(session: Session, design: Design, work: Path, out: Path, *, t
         camera=session.camera.model_copy(update={"transfer": None}),
         mask=1,
         mask_design=design.name,
+        landmarks=points,
     )
 
 
@@ -108,7 +113,8 @@ def _mask_batch(batch: Sequence[Session], *, drawn: dict[str, Design], work: Pat
             reasons[session.id] = sighting.reason
             continue
         masked = wear(drawn[session.id], frames[session.id], sighting.landmarks)
-        _write(session, masked, work / session.subject / (session.session + (TWIN if twins else "")))
+        target = work / session.subject / (session.session + (TWIN if twins else ""))
+        _write(session, masked, sighting.landmarks, target)
     return reasons
 
 
@@ -130,7 +136,7 @@ def _read(session: Session) -> np.ndarray:
     return stack
 
 
-def _write(session: Session, masked: np.ndarray, folder: Path) -> None:
+def _write(session: Session, masked: np.ndarray, landmarks: np.ndarray, folder: Path) -> None:
     """Write a session's masked frames, whole or not at all: 8-bit where its own are 8-bit and linear, else 16-bit."""
     fine = session.camera.transfer not in (None, "linear") or read_levels(session.frames[0]).dtype != np.uint8
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -144,4 +150,5 @@ def _write(session: Session, masked: np.ndarray, folder: Path) -> None:
             write_atomic(beside / f"{name}.png", lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]
         else:
             write_picture(beside / f"{name}.png", frame)
+    (beside / LANDMARKS).write_text(json.dumps(landmarks.astype(float).tolist()), encoding="utf-8")
     beside.rename(folder)

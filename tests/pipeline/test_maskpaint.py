@@ -110,6 +110,9 @@ def test_maps_follow_the_mask(kind: str) -> None:
     assert np.median(albedo[on]) == pytest.approx(0.4, rel=0.15)  # the face's albedo is that of the painter's skin
     cosine = np.sum(scaled * layer.normal, axis=-1)[on] / albedo[on]
     assert np.rad2deg(np.arccos(np.median(cosine))) < 20
+    face = draw_face(pose, SHAPE).normal
+    bare = np.sum(face * layer.normal, axis=-1)[on]
+    assert np.arccos(np.clip(cosine, -1, 1)).mean() < 0.9 * np.arccos(np.clip(bare, -1, 1)).mean()  # not the face's own
     residual = np.abs(painted - np.tensordot(LIGHTS, scaled.transpose(2, 0, 1), axes=1))
     assert np.median(residual[:, on]) < 0.01
 

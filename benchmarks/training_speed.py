@@ -79,7 +79,8 @@ def width_for(wanted: int, size: int, dimension: int, samples: Samples) -> int:
             params.backbone, channels={"normal": 3}, size=size, attributes=dict.fromkeys(ORDER, 2), width=width,
             dimension=dimension,
         )  # fmt: skip
-        if abs(parameters(model, make_objective(params, samples, SUBJECTS)) / wanted - 1) <= WITHIN:
+        objective = make_objective(params, samples, SUBJECTS, model)
+        if abs(parameters(model, objective) / wanted - 1) <= WITHIN:
             return width
     raise SystemExit(f"no width brings {dimension} numbers at {size} px within 5 % of {wanted:,} parameters")
 

@@ -21,13 +21,13 @@ References
 
 from __future__ import annotations
 
-import pickle
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ AGES = (
     (r"group_output_layer\.(.+)", r"heads.age.group.\1"),
 )
 UNREADABLE = (
-    pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+    UnpicklingError, zipfile.BadZipFile, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
     EOFError, AssertionError, ArithmeticError, ImportError, NotImplementedError,
 )  # fmt: skip  # whatever torch makes of a damaged file
 

@@ -134,12 +134,13 @@ def test_photoface_balanced_over_everything_at_once(data_root: Path) -> None:
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     table = table[(table["Quality"] == "ok") & (table["Occlusion"] == "") & table["Pose"].isin(["1", "2", "3"])]
     columns = ("Gender", "Spectacles", "Facial_Hair", "Pose", "Emotion")
-    codes = [[a.code(w) for w in table[c]] for c, a in zip(columns, ATTRIBUTES.values(), strict=True)]
-    labels = np.stack([a.to_binary(np.array(c)) for c, a in zip(codes, ATTRIBUTES.values(), strict=True)], axis=1)
+    told = [ATTRIBUTES[name] for name in ("gender", "spectacles", "facial_hair", "pose", "expression")]
+    codes = [[a.code(w) for w in table[c]] for c, a in zip(columns, told, strict=True)]
+    labels = np.stack([a.to_binary(np.array(c)) for c, a in zip(codes, told, strict=True)], axis=1)
     subjects = np.unique(table["id"].to_numpy(str), return_inverse=True)[1]
     assert labels.shape == (2818, 5)
     for cap, floor, sessions in ((2818, 1, 52), (4, 1, 46), (2818, 2, 38)):
-        problem = Problem(subjects, labels, tuple(ATTRIBUTES), cap=cap, floor=floor)
+        problem = Problem(subjects, labels, tuple(a.name for a in told), cap=cap, floor=floor)
         assert keep(problem, 0.5).sum() == sessions
     names = ("gender", "spectacles", "facial_hair", "expression")
     problem = Problem(subjects, labels[:, [0, 1, 2, 4]], names, cap=20, floor=2)

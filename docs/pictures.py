@@ -1,12 +1,12 @@
 """The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run; and
 the ROC of `make yale`.
 
-python docs/pictures.py [ages integration marching thresholding uncalibrated quality flat yale]    # all without a name
+python docs/pictures.py [ages integration marching thresholding uncalibrated quality flat masks yale]    # all without a name
 
 All pictures again after a change of the solvers or of the model of faces (those of real faces, docs/real_pictures.py;
 `yale` needs what `make yale` leaves):
 
-python docs/pictures.py ages integration marching thresholding uncalibrated quality flat
+python docs/pictures.py ages integration marching thresholding uncalibrated quality flat masks
 python docs/real_pictures.py /path/to/CroppedYale
 """
 
@@ -30,6 +30,8 @@ from benchmarks.integrate import staircase
 from benchmarks.many_lights import angles, product, seen, shots
 from pipeline.geometry import estimate_similarity, invert, warp_map
 from pipeline.maps import Maps
+from pipeline.maskdesigns import PATTERNS, TYPES
+from pipeline.maskpaint import wear
 from pipeline.params import Ages, Reconstruct, Simulate, section
 from stages.reconstruct.face.model import face_model, landmarks
 from stages.reconstruct.flatness import flatness
@@ -42,7 +44,7 @@ from stages.simulate.photoface import five_landmarks
 from stages.simulate.render import Shot, photograph
 from stages.simulate.skin import R_SKIN
 from stages.simulate.subject import draw_subject
-from stages.simulate.visit import at_age, draw_visit
+from stages.simulate.visit import at_age, draw_masks, draw_visit
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 160  # px of the simulated sessions
@@ -234,6 +236,30 @@ def ages() -> None:
     save(figure, "ages")
 
 
+def masks() -> None:
+    """Masks worn at the simulated rig, and painted on bare frames of others by their five landmarks."""
+    settings = settings_of()[0]
+    figure = Figure(figsize=(10, 8.2), layout="constrained")
+    grid = figure.subplots(4, len(TYPES))
+    for column, kind in enumerate(TYPES):
+        params = settings.model_copy(update={"masks": 1.0, "mask_designs": (f"{kind}/{PATTERNS[column]}",)})
+        who = draw_subject(params, SUBJECT + column)
+        visit = draw_visit(params, who, 0)
+        (worn,) = draw_masks(params, visit)
+        shot = photograph(who, worn, SIZE, params.effects, params.seed)
+        assert worn.mask is not None
+        show(grid[0, column], np.clip(shot.frames[0], 0, 1) ** (1 / 2.2), worn.mask.name, cmap="gray", vmin=0, vmax=1)
+        show(grid[1, column], shot.truth.albedo, "", cmap="gray", vmin=0, vmax=0.9)
+        show(grid[2, column], coloured(shot.truth.normal, shot.truth.mask), "")
+        other = draw_subject(params, SUBJECT + 10 + column)
+        bare = draw_visit(params, other, 1)
+        seen = photograph(other, bare, SIZE, params.effects, params.seed)
+        five = np.array(list(five_landmarks(seen.landmarks).values()))
+        painted = wear(worn.mask, np.clip(seen.frames, 0, 1), five)
+        show(grid[3, column], painted[0] ** (1 / 2.2), "painted", cmap="gray", vmin=0, vmax=1)
+    save(figure, "masks")
+
+
 def yale() -> None:
     """The ROC of all runs on Extended Yale B, of what `make yale` left in recipes/yale."""
     figure = Figure(figsize=(6, 4.2), layout="constrained")
@@ -266,6 +292,7 @@ PICTURES = {
     "uncalibrated": uncalibrated,
     "quality": quality,
     "flat": flat,
+    "masks": masks,
     "yale": yale,
 }
 

@@ -27,6 +27,8 @@ TOOLS = {
     "check": ("stages.ingest.check", "Look a data set over without changing anything."),
     "code": ("stages.ingest.init_code", "Write a hash of each stage's code, for the dvc.yaml of a workspace."),
     "detect": ("stages.crop.detect", "Find faces and their landmarks in images."),
+    "wear-mask": ("stages.crop.wear", "Paint masks on photographs, or on sessions before they are reconstructed."),
+    "mask": ("stages.crop.mask", "Tell whether faces wear a mask, and how good they are to recognise, by a run."),
     "maps": ("stages.reconstruct.maps", "Reconstruct one session from frames and a lights.csv."),
     "calibrate": ("stages.reconstruct.calibration.calibrate", "Find the lights of a rig from its captures."),
     "relight": ("stages.reconstruct.relight", "Photograph a session's maps under a new flash."),

@@ -39,6 +39,9 @@ class Session:
         nobody knows them, see `known_lights`.
     strengths : ndarray (k,) float64
         Relative strengths of the flashes, 1 unless known.
+    landmarks : ndarray (5, 2) float64 or None
+        Points of the face in the frames' pixels, where they are known and nobody needs to look: of a painted mask's
+        face, which a detector may miss.
     positions : ndarray (k, 3) float64 or None
         Where near flashes are, mm from where the camera's axis meets the face.
     camera : Camera
@@ -70,6 +73,7 @@ class Session:
     mask: int = MISSING
     age: float = float(MISSING)
     mask_design: str = ""
+    landmarks: np.ndarray | None = None
     positions: np.ndarray | None = None
     camera: Camera = field(default_factory=Camera)
 
@@ -84,6 +88,7 @@ class Session:
         row["frames"] = list(self.frames)
         row["lights"] = [float(v) for v in np.asarray(self.lights).ravel()]
         row["strengths"] = [float(v) for v in self.strengths]
+        row["landmarks"] = [] if self.landmarks is None else [float(v) for v in np.asarray(self.landmarks).ravel()]
         row["positions"] = [] if self.positions is None else [float(v) for v in np.asarray(self.positions).ravel()]
         row["camera"] = self.camera.model_dump_json(exclude_none=True)
         return row
@@ -95,6 +100,8 @@ class Session:
         values["frames"] = tuple(str(f) for f in values["frames"])  # type: ignore[attr-defined]
         values["lights"] = np.asarray(values["lights"], dtype=float).reshape(-1, 3)
         values["strengths"] = np.asarray(values["strengths"], dtype=float)
+        landmarks = np.asarray(values["landmarks"], dtype=float).reshape(-1, 2)
+        values["landmarks"] = landmarks if len(landmarks) else None
         positions = np.asarray(values["positions"], dtype=float).reshape(-1, 3)
         values["positions"] = positions if len(positions) else None
         values["camera"] = Camera.model_validate_json(str(values["camera"]))
@@ -176,6 +183,9 @@ def _fault(session: Session) -> str:
     for name, attribute in ATTRIBUTES.items():
         if not attribute.knows(np.array(getattr(session, name))):
             return f"session `{session.id}` has {getattr(session, name)} for its {name}, which stands for nothing"
+    points = session.landmarks
+    if points is not None and not (points.shape == (5, 2) and np.isfinite(points).all()):
+        return f"session `{session.id}` has other landmarks than five points"
     if session.positions is not None and not (
         session.positions.shape == session.lights.shape and np.isfinite(session.positions).all()
     ):

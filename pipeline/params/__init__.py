@@ -15,14 +15,14 @@ from pipeline.errors import UserError, nearest
 from pipeline.faults import explain, kind_of
 from pipeline.params.base import Modality, Section
 from pipeline.params.recognition import ArcFace, Augment, CosFace, Evaluate, Fuse, MagFace, Report, Train, Triplet
-from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Photographs, Reconstruct
+from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Photographs, Reconstruct, WearMask
 from pipeline.params.simulate import Ages, Effects, Frequencies, Light, Rig, Simulate, Truths, Variation
 from pipeline.yamlfile import read_yaml
 
 __all__ = [
     "Ages", "ArcFace", "Augment", "Balance", "CosFace", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse",
     "Ingest", "Light", "MagFace", "Params", "Photographs", "Reconstruct", "Report", "Rig", "Simulate", "Train",
-    "Triplet", "Truths", "Variation", "load", "section",
+    "Triplet", "Truths", "Variation", "WearMask", "load", "section",
 ]  # fmt: skip
 
 
@@ -35,6 +35,7 @@ class Params(Section):
 
     simulate: Simulate | None = None
     ingest: Ingest | None = None
+    wear_mask: WearMask | None = None
     reconstruct: Reconstruct | None = None
     crop: Crop | None = None
     balance: Balance | None = None

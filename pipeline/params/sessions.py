@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.maskdesigns import TYPES
 from pipeline.params.base import AttributeName, Count, Positive, Section, Seed, Share, Transfer, known_designs
 
 
@@ -78,6 +79,19 @@ class Crop(Section):
     border: Annotated[float, Field(ge=0, le=1)] = 0.3
     min_face: Annotated[float, Field(ge=0.02, le=1)] = 0.2
     colour: bool = False
+
+
+class WearMask(Section):
+    """Masks painted on sessions before they are reconstructed (docs/masks.md).
+
+    ``share`` of the sessions are masked, drawn by ``seed``; with ``twins`` the session without its mask stays beside
+    it.
+    """
+
+    seed: Seed
+    share: Share = 0.5
+    designs: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(known_designs)] = TYPES
+    twins: bool = False
 
 
 class Balance(Section):

@@ -127,9 +127,14 @@ def alike(sessions: Sequence[Session]) -> tuple[list[Session], dict[str, Sightin
 def look_at(
     sessions: Sequence[Session], path: Path, params: Crop, *, jobs: Jobs, device: str = "cpu"
 ) -> dict[str, Sighting]:
-    """What was seen of each session by id; what an interrupted run has seen is read from ``path``."""
+    """What was seen of each session by id; what an interrupted run has seen is read from ``path``.
+
+    Nobody looks at a session whose landmarks are known.
+    """
     seen = {session: _sighting(*rest) for session, *rest in _whole_lines(path)}
-    batches = [sessions[i : i + BATCH] for i in range(0, len(sessions), BATCH)]
+    seen |= {s.id: Sighting(s.landmarks.astype(np.float32), 1.0, 1) for s in sessions if s.landmarks is not None}
+    unknown = [s for s in sessions if s.landmarks is None]
+    batches = [unknown[i : i + BATCH] for i in range(0, len(unknown), BATCH)]
     waiting = [batch for batch in batches if any(s.id not in seen for s in batch)]
     look = partial(_look, params=params, device=device)
     label = f"crop: looking for faces ({BATCH} sessions a step)"

@@ -1,7 +1,9 @@
 """Pairs in folds, as in LFW: the threshold is found on all folds but one, and tried on that one.
 
 A file of pairs has LFW's shape: a first line with the number of folds and of genuine pairs in each, then for each fold
-its genuine pairs, ``subject session session``, and as many impostor pairs, ``subject session subject session``. A
+its genuine pairs, ``subject session session``, and as many impostor pairs, ``subject session subject session``. A list
+without that first line, as MFR2's of masked and bare photographs, may hold as many of either as it likes, each with a
+label behind it (1 genuine, 0 impostor) or none; its pairs are dealt to ten folds in turn, which then share subjects. A
 session is named as its folder is, or by its number among the subject's sessions in order, from 1. Fields are separated
 by tabs, or by spaces. Without a file, pairs are drawn: the subjects are dealt to ten folds, each fold's genuine pairs
 are its subjects', and as many impostor pairs are drawn among them, so that no subject is in two folds.
@@ -28,6 +30,7 @@ from pipeline.tables import read_text
 FOLDS = 10
 MOST_PAIRS = 300  # genuine pairs of a drawn fold
 FEWEST = 20  # subjects to draw folds from
+Named = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,13 @@ def read_pairs(path: Path, sessions: np.ndarray) -> Pairs:
         folds.
     """
     lines = _lines(path)
+    names = _named(sessions)
+    fields = lines[0] if lines else []
+    if len(fields) in (4, 5) or (len(fields) == 3 and fields[0] in names):
+        return _plain_list(path, lines, names)
+    if len(fields) == 3 or (len(fields) == 2 and not fields[0].isdecimal()):
+        return _read_images(path, lines, sessions)
     try:
-        if lines and (len(lines[0]) == 3 or (len(lines[0]) == 2 and not lines[0][0].isdecimal())):
-            return _read_images(path, lines, sessions)
         folds, each = (int(text) for text in lines[0])
     except (ValueError, IndexError) as error:
         raise UserError(
@@ -59,21 +66,14 @@ def read_pairs(path: Path, sessions: np.ndarray) -> Pairs:
         ) from error
     if folds < 2 or each < 1 or len(lines) != 1 + 2 * folds * each:
         raise UserError(f"{path}: {len(lines) - 1} pairs, not {folds} folds of {each} genuine and {each} impostor ones")
-    names: dict[str, dict[str, int]] = {}
-    for row in np.argsort(sessions):
-        subject, session = str(sessions[row]).split("/")
-        names.setdefault(subject, {})[session] = int(row)
     rows, same = [], []
     for number, fields in enumerate(lines[1:], start=2):
         if len(fields) not in (3, 4):
             raise UserError(
                 f"{path}, line {number}: {len(fields)} fields; a pair has 3, or 4 where it is of two subjects"
             )
-        first, second = fields[:2], [fields[0], fields[2]] if len(fields) == 3 else fields[2:]
-        rows.append([_row(path, number, names, *each_side) for each_side in (first, second)])
-        same.append(first[0] == second[0])
-        if rows[-1][0] == rows[-1][1]:
-            raise UserError(f"{path}, line {number}: a session beside itself is no pair")
+        rows.append(_pair(path, number, names, fields))
+        same.append(len(fields) == 3 or fields[0] == fields[2])
     fold = np.arange(len(rows)) // (2 * each)
     uneven = np.flatnonzero(np.bincount(fold, same) != each)
     if len(uneven):
@@ -129,7 +129,48 @@ def _row_of(path: Path, number: int, known: dict[str, list[int]], image: str) ->
     raise UserError(f"{path}, line {number}: {fault} named {image} among those evaluated")
 
 
-def _row(path: Path, number: int, names: dict[str, dict[str, int]], subject: str, session: str) -> int:
+def _named(sessions: np.ndarray) -> Named:
+    """Rows of sessions (N,) ``subject/session`` by both names, a subject's in order."""
+    names: Named = {}
+    for row in np.argsort(sessions):
+        subject, session = str(sessions[row]).split("/")
+        names.setdefault(subject, {})[session] = int(row)
+    return names
+
+
+def _plain_list(path: Path, lines: list[list[str]], names: Named) -> Pairs:
+    """Pairs of a list without folds, dealt to ten of them in turn, genuine and impostor ones apart."""
+    rows, same = [], []
+    for number, fields in enumerate(lines, start=1):
+        told = fields[-1] if len(fields) == 5 or (len(fields) == 4 and fields[2] not in names) else None
+        pair = fields if told is None else fields[:-1]
+        if len(pair) not in (3, 4) or told not in (None, "0", "1"):
+            raise UserError(f"{path}, line {number}: expected `subject session session` or `subject session subject "
+                            "session`, and a label of 1 or 0 or none")  # fmt: skip
+        rows.append(_pair(path, number, names, pair))
+        same.append(len(pair) == 3 or pair[0] == pair[2])
+        if told is not None and (told == "1") != same[-1]:
+            raise UserError(f"{path}, line {number}: its label is {told}, and its names say otherwise")
+    genuine = np.array(same)
+    fewest = min(genuine.sum(), (~genuine).sum())
+    if fewest < 2:
+        raise UserError(f"{path}: {genuine.sum()} genuine and {(~genuine).sum()} impostor pairs; it takes two of each")
+    fold = np.zeros(len(rows), int)
+    for kind in (genuine, ~genuine):
+        fold[kind] = np.arange(kind.sum()) % min(FOLDS, fewest)
+    return Pairs(np.array(rows).T, genuine, fold)
+
+
+def _pair(path: Path, number: int, names: Named, fields: list[str]) -> list[int]:
+    """Rows of the two sessions of a line."""
+    first, second = fields[:2], [fields[0], fields[2]] if len(fields) == 3 else fields[2:]
+    rows = [_row(path, number, names, *each) for each in (first, second)]
+    if rows[0] == rows[1]:
+        raise UserError(f"{path}, line {number}: a session beside itself is no pair")
+    return rows
+
+
+def _row(path: Path, number: int, names: Named, subject: str, session: str) -> int:
     own = names.get(subject, {})
     if session in own:
         return own[session]

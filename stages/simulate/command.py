@@ -19,6 +19,7 @@ CODE = (
     "pipeline.lights",
     "pipeline.maps",
     "pipeline.maskdesigns",
+    "pipeline.maskshape",
     "pipeline.shading",
 )
 

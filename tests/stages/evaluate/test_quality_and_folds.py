@@ -111,6 +111,36 @@ def test_a_file_that_is_no_list_of_pairs_is_one_line(tmp_path, line, text, words
         read_pairs(path, SESSIONS)
 
 
+@pytest.mark.parametrize("labels", [("", "", "", "", ""), (" 1", " 0", " 1", " 0", " 0")])
+def test_reads_a_list_without_folds_as_mfr2_has_it(tmp_path, labels):
+    lines = ["ann 1 2", "ann 1 bob 2", "bob x y", "cid 1 dan 2", "ann 2 cid 1"]
+    path = tmp_path / "pairs.txt"
+    path.write_text("\n".join(line + label for line, label in zip(lines, labels, strict=True)))
+    found = read_pairs(path, SESSIONS)
+    assert found.rows.tolist() == [[0, 0, 2, 4, 1], [1, 3, 3, 7, 4]]
+    assert found.same.tolist() == [True, False, True, False, False]
+    assert found.fold.tolist() == [0, 0, 1, 1, 0]  # as many as have a pair of either kind
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ann 1 2 0\nann 1 bob x", "line 1: its label is 0, and its names say otherwise"),
+        ("ann 1 2\nann 1 bob x 1", "line 2: its label is 1, and its names say otherwise"),
+        ("ann 1 2\nann 1 bob x yes", "line 2: expected `subject session session`"),
+        ("ann 1 2\nann 1", "line 2: expected `subject session session`"),
+        ("ann 1 2\nann 1 bob x\ncid 1 2", "2 genuine and 1 impostor pairs; it takes two of each"),
+        ("ann 1 2\neve 1 bob x", "no session 1 of subject eve"),
+        ("ann 1 1\neve 1 bob x", "line 1: a session beside itself"),
+    ],
+)
+def test_a_list_without_folds_that_is_none_is_one_line(tmp_path, text, words):
+    path = tmp_path / "pairs.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_pairs(path, SESSIONS)
+
+
 def test_a_list_of_pairs_that_cannot_be_read_says_so(tmp_path):
     """It was said to lack its first line."""
     with pytest.raises(UserError, match="No such file or directory"):

@@ -13,9 +13,9 @@ from small_rig import ALWAYS, settings
 
 from pipeline.maps import read_maps
 from pipeline.maskdesigns import PATTERNS, TYPES, Design
+from pipeline.maskshape import CUTS
 from stages.simulate import skin
 from stages.simulate.command import command
-from stages.simulate.masks import CUTS
 from stages.simulate.render import Shot, photograph
 from stages.simulate.subject import draw_subject
 from stages.simulate.visit import draw_masks, draw_visit
@@ -105,9 +105,10 @@ def test_patterns_are_in_the_albedo(pattern: str) -> None:
 
 def test_masks_are_drawn_at_their_share_and_change_nothing_else() -> None:
     plain, masked = settings(subjects=40), settings(subjects=40, masks=0.4, mask_designs=["cloth/dots", "gas"])
-    names, worn = set(), 0
+    names, worn, mixed = set(), 0, 0
     for index in range(40):
         subject = draw_subject(plain, index)
+        mine = []
         for number in range(4):
             before = draw_visit(plain, subject, number)
             (visit,) = draw_masks(masked, draw_visit(masked, subject, number))
@@ -115,7 +116,10 @@ def test_masks_are_drawn_at_their_share_and_change_nothing_else() -> None:
             assert (before.masked, before.mask) == (None, None)
             assert (visit.name, visit.props, visit.exposure) == (before.name, before.props, before.exposure)
             names |= {visit.mask.name} if visit.mask else set()
-            worn += visit.mask is not None
+            mine.append(visit.mask is not None)
+        worn += sum(mine)
+        mixed += 0 < sum(mine) < 4
+    assert mixed > 25  # each session draws for itself
     assert worn / 160 == pytest.approx(0.4, abs=0.1)
     assert "cloth/dots" in names
     assert "gas/plain" in names

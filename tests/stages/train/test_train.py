@@ -255,6 +255,29 @@ def test_every_variant_goes_on_where_it_was_killed(kind: str, ready: Path, monke
     assert set(load_run(RUN)[0].attributes) == set(VARIED[kind].get("attributes", ATTRIBUTES))
 
 
+def test_a_mask_is_learnt_beside_the_embedding(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multi-task ArcFace by its parameters alone, on faces that show the mask."""
+    table = pd.read_parquet("data/sessions.parquet")
+    table["mask"] = np.arange(len(table)) % 2
+    write_parquet("data/sessions.parquet", table)
+    rows = Faces().index.set_index("session").loc[table["id"], "row"].to_numpy()
+    worn = rows[(table["mask"] == 1).to_numpy() & (rows >= 0)]
+    faces = np.load("data/faces/normal.npy")
+    faces[worn, 20:] = [0, 0, 1]
+    np.save("data/faces/normal.npy", faces)
+    prepare(
+        epochs=6, patience=6, attributes={"mask": 1.0}, beside=["mask"], attribute_loss="log_cross_entropy",
+        attention="none", adversaries={}, identity={"loss": "arcface", "scale": 16, "margin": 0.2}, weighted=False,
+    )  # fmt: skip
+    main(["train", "normal"])
+    contract, state = load_run(RUN)
+    assert contract.network.kwargs["beside"] == ["mask"]
+    assert contract.attributes == {"mask": 2}
+    assert not [name for name in state if name.startswith("decomposition.")]
+    history = pd.read_csv(RUN / "history.csv")
+    assert history["loss_mask"].iloc[-1] < 0.95 * np.log(1 + np.log(2))  # the best constant has log(1 + log 2)
+
+
 def test_age_is_one_more_task(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """MTLFace's recipe as an entry of `train:`: its losses, its error in years on validation and test, no centres."""
     give_ages()

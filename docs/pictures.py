@@ -1,7 +1,7 @@
 """The pictures of docs/img that show methods: drawn from closed forms and simulated faces, the same on every run; and
 the ROC of `make yale`.
 
-python docs/pictures.py [ages integration marching thresholding uncalibrated quality flat masks yale]    # all without a name
+python docs/pictures.py [ages integration marching thresholding uncalibrated quality flat masks yale]  # all without one
 
 All pictures again after a change of the solvers or of the model of faces (those of real faces, docs/real_pictures.py;
 `yale` needs what `make yale` leaves):

@@ -174,7 +174,7 @@ def mask_sessions(sessions: Path, out: Path, params: WearMask, *, jobs: Jobs) ->
 
     table = read_sessions(sessions)
     names = [name for session in table for name in session.frames]
-    own, sources = is_masked_folder(out), [sessions, *names]
+    own, sources = is_masked_folder(out), [str(sessions), *names]
     check_replaceable(out, option="--out", what="folder of masked sessions", is_own=own, made_from=sources)
     frames = stamps_of(names)
     with StageWork("wear-mask", key=key_of(params, sessions, str(out), frames, *source(*CODE))) as work:

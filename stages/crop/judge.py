@@ -45,11 +45,14 @@ def load_judge(folder: Path) -> tuple[Contract, torch.nn.Module]:
             f"{folder}: this run cannot tell masks (its attributes: {known}): train one with `mask` among "
             "`attributes` (docs/masks.md)"
         )
-    if "frames" in contract.modalities:
-        raise UserError(
-            f"{folder}: this run sees `frames`, all photographs in the order of their lights, which only a table of "
-            "sessions tells: use `psface evaluate`"
+    strange = next((name for name in contract.modalities if name not in (*OF_MAPS, "frame")), None)
+    if strange:
+        why = (
+            "in the order of their lights, which only a table of sessions tells" if strange == "frames" else "in colour"
         )
+        raise UserError(f"{folder}: this run sees `{strange}`, photographs {why}: use `psface evaluate`")
+    if contract.channels.get("frame", 1) != 1:
+        raise UserError(f"{folder}: this run sees `frame` in colour, and photographs are read as grey here")
     try:
         return contract, restore_model(contract.network.name, state, **contract.network.kwargs)
     except (ValueError, TypeError) as error:  # TypeError: an argument named `state`

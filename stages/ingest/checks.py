@@ -61,17 +61,16 @@ def _size(path: str) -> tuple[int, int]:
     file = Path(path)
     if what := strange(file):
         raise Rejected(f"{file.name} is {what}, not a file; put the frame there")
-    if not file.is_file():
-        raise Rejected(f"missing frame {file.name}")
-    if file.stat().st_size == 0:
-        raise Rejected(f"{file.name} is empty (0 bytes)")
     try:
-        height, width = frame_size(file)
+        held = file.stat().st_size if file.is_file() else -1
+        height, width = frame_size(file) if held > 0 else (0, 0)
     except Rejected as reason:
         fault = str(reason).removeprefix(f"{file}: ").replace("not an image", "is not an image")
         raise Rejected(f"{file.name} {fault}") from None
-    except OSError as error:
+    except OSError as error:  # its name may be longer than any file's
         raise Rejected(f"{file.name} cannot be read ({error.strerror or error})") from error
+    if held <= 0:
+        raise Rejected(f"missing frame {file.name}" if held < 0 else f"{file.name} is empty (0 bytes)")
     if height < 1 or width < 1:
         raise Rejected(f"{file.name} has no pixels ({width} x {height})")
     return height, width

@@ -36,7 +36,7 @@ from stages.ingest.readers import Found, Note, Refusal, reader, visible
 
 OLDEST = 122  # years: nobody is known to have lived longer
 GENDERS = {"0": "female", "1": "male"}
-FGNET = re.compile(r"(?P<subject>\d{3})A(?P<age>\d{2})[a-z]?", re.IGNORECASE)
+FGNET = re.compile(r"(?P<subject>\d{3})A(?P<age>\d{2})[a-z]?", re.IGNORECASE | re.ASCII)
 ECAF = re.compile(r"(?P<subject>.+)_(?P<stage>adult|child)_(?P<number>\d+)")
 
 
@@ -132,6 +132,9 @@ def _scaf(root: Path, params: Ingest) -> Iterator[Photograph | Refusal | Note]:
         if path.is_absolute() or ".." in path.parts or "/" in subject or subject in (".", ".."):
             yield Refusal(f"{params.photographs.text} line {number}", f"{subject} {path}: leads out of the data set")
             continue
+        if not path.name:
+            yield Refusal(f"{params.photographs.text} line {number}", f"{subject} {path}: names no photograph")
+            continue
         yield Photograph(subject, text.parent, text.parent / path, labels_of(age, gender))
 
 
@@ -143,9 +146,9 @@ def _ecaf(root: Path, params: Ingest) -> Iterator[Photograph | Refusal | Note]:
             f"{root}: no image_data/img_mtcnn or image_data/img_ffhq in it; give the folder that ECAF is in"
         )
     pictures = [path for path in sorted(folder.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES]
-    known = {}
-    if (root / "data.json").is_file():
-        known = read_faces(root / "data.json", {path.stem for path in pictures})
+    answers = root / "data.json"
+    there = answers.exists()
+    known = read_faces(answers, {path.stem for path in pictures}) if there else {}
     missing = [path for path in pictures if path.stem not in known]
     for path in pictures:
         match = ECAF.fullmatch(path.stem)
@@ -154,7 +157,8 @@ def _ecaf(root: Path, params: Ingest) -> Iterator[Photograph | Refusal | Note]:
             continue
         yield Photograph(match["subject"], folder, path, labels_of(*known.get(path.stem, ("", ""))))
     if missing:
-        yield Note(f"{root / 'data.json'} tells nothing of {len(missing)} of {len(pictures)} photographs")
+        fault = "tells nothing of" if there else "is missing, so that no age and no gender is known of"
+        yield Note(f"{answers} {fault} {len(missing)} of {len(pictures)} photographs")
 
 
 def _fgnet(root: Path, params: Ingest) -> Iterator[Photograph | Refusal | Note]:

@@ -235,14 +235,15 @@ def test_frames_with_a_tone_curve_stay_linear_in_16_bits(photographed) -> None:
 def make_run(folder: str, modality: str, attributes: dict[str, int], bias: float = 4.0, **kwargs: object) -> None:
     """A run that always says masked, with the probability of a logit of `bias`."""
     torch.manual_seed(3)
-    channels = {modality: 3 if modality == "normal" else 4 if modality == "frames" else 1}
+    channels = {modality: {"normal": 3, "colour": 3, "frames": 4}.get(modality, 1)}
     arguments = {"channels": channels, "size": 64, "attributes": attributes, "width": 8, "dimension": 16, **kwargs}
     network = create_model("iresnet18", **arguments)
     if "mask" in attributes:
         torch.nn.init.zeros_(network.heads["mask"].classify.weight)
         network.heads["mask"].classify.bias.data = torch.tensor([0.0, bias])
     contract = Contract(
-        run="r", modalities=[modality], size=64, channels=channels, normalisation={modality: PREPROCESSING[modality]},
+        run="r", modalities=[modality], size=64, channels=arguments["channels"],
+        normalisation={modality: PREPROCESSING[modality]},
         network=Network(name="iresnet18", kwargs=arguments), attributes=attributes,
     )  # fmt: skip
     save_run(Path(folder), contract, network.state_dict())
@@ -306,7 +307,11 @@ def test_runs_that_cannot_tell_masks_are_refused(astronaut: np.ndarray, capsys) 
     said = ends_with(capsys, ["mask", "a.png", "--run", "g"], 2)
     assert "runs/g/train: this run cannot tell masks (its attributes: gender): train one with `mask`" in said
     make_run("runs/k/train", "frames", {"mask": 2})
-    assert "sees `frames`, all photographs in the order" in ends_with(capsys, ["mask", "a.png", "--run", "k"], 2)
+    assert "sees `frames`, photographs in the order of" in ends_with(capsys, ["mask", "a.png", "--run", "k"], 2)
+    make_run("runs/c/train", "colour", {"mask": 2})
+    assert "sees `colour`, photographs in colour: use" in ends_with(capsys, ["mask", "a.png", "--run", "c"], 2)
+    make_run("runs/rgb/train", "frame", {"mask": 2}, channels={"frame": 3})
+    assert "sees `frame` in colour, and" in ends_with(capsys, ["mask", "a.png", "--run", "rgb"], 2)
     make_run("runs/n/train", "normal", {"mask": 2})
     said = ends_with(capsys, ["mask", "a.png", "--run", "n"], 2)
     assert "a.png: the run sees normal, and there are no maps (an .exr of `psface reconstruct`)" in said

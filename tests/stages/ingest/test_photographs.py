@@ -62,6 +62,8 @@ def test_scafs_lines_are_sessions_of_one_frame(pictures) -> None:
         ("1 ../../etc/passwd.png 8 1", "leads out of the data set"),
         ("1 /etc/passwd.png 8 1", "leads out of the data set"),
         ("../1 a.png 8 1", "leads out of the data set"),
+        ("1 . 8 1", "1 .: names no photograph"),
+        (f"1 {'x' * 300}.png 8 1", "cannot be read (File name too long)"),
         ("1 gone.png 8 1", "missing frame gone.png"),
         ("1 empty.png 8 1", "empty.png is empty"),
         ("1 torn.png 8 1", "torn.png is not an image"),
@@ -135,6 +137,10 @@ def test_ecaf_as_published(pictures) -> None:
     ]  # fmt: skip
     assert [r.id for r in refusals] == ["image_data/img_mtcnn/logo.png"]
     assert notes == ["data/set/data.json tells nothing of 2 of 5 photographs"]
+    (root / "data.json").unlink()
+    sessions, _, notes = read("ecaf")
+    assert [s.age for s in sessions] == [-1] * 4
+    assert notes == ["data/set/data.json is missing, so that no age and no gender is known of 5 of 5 photographs"]
 
 
 @pytest.mark.parametrize("text", ["{", "", "[" * 100_000, '{"a": 1} x', "\x00"])
@@ -155,10 +161,11 @@ def test_a_json_of_something_else_tells_nothing(workspace: Path, values: object)
 
 
 def test_fgnets_names_tell_subject_and_age(pictures) -> None:
-    pictures("images/001A43a.JPG", "images/001A02.jpg", "images/082A18.JPG", "images/notes.jpg")
+    pictures("images/001A43a.JPG", "images/001A02.jpg", "images/082A18.JPG", "images/notes.jpg",
+             "images/٠٠٢A٤٣.png")  # fmt: skip
     sessions, refusals, _ = read("fgnet")
     assert labels(sessions) == [("001/001A02", 2, -1), ("001/001A43a", 43, -1), ("082/082A18", 18, -1)]
-    assert [r.reason for r in refusals] == ["not named as FG-NET's are, 001A43a.JPG"]
+    assert [r.reason for r in refusals] == ["not named as FG-NET's are, 001A43a.JPG"] * 2
 
 
 @pytest.mark.parametrize("annotations", ["ecaf", "fgnet"])

@@ -12,7 +12,7 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
 @click.option("-o", "--output", type=PATH, default="runs/mtlface/train", show_default=True, help="Folder of the run.")
-@click.option("--colour", is_flag=True, help="For faces in colour (RGB); otherwise for grey ones.")
+@click.option("--colour", is_flag=True, help="For the modality colour (RGB); otherwise for frame (grey).")
 def command(files: tuple[Path, ...], output: Path, colour: bool) -> None:
     """Take over the recogniser of MTLFace's official weights, as a run that `psface evaluate mtlface` scores.
 

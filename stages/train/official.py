@@ -38,11 +38,10 @@ from models.age import AGE, BOUNDS, YEARS
 from models.attention import PYRAMID
 from pipeline.contract import Contract, Network
 from pipeline.errors import UserError
-from pipeline.faces import PREPROCESSING
+from pipeline.faces import CHANNELS, COLOUR, PREPROCESSING
 from pipeline.files import check_regular
 
 SIZE, WIDTH, DIMENSION = 112, 64, 512
-MODALITY = "frame"
 LARGEST = 1 << 24  # numbers in a tensor; the embedding's layer has 25,088 x 512
 SQUEEZE = "fsm.channel.0.weight"
 VERSIONS = {(448, 7168, 1, 1): ("CVPR", "mean", 0.5), (896, 14336, 1, 1): ("journal", "journal", 0.4)}
@@ -183,8 +182,8 @@ def convert(found: Official, source: Path, *, colour: bool = False) -> tuple[Con
     source : path
         For messages.
     colour : bool
-        Keep the three channels of the first convolution; otherwise they are added up, which is the same network for
-        grey faces.
+        Keep the three channels of the first convolution, for the modality `colour`; otherwise they are added up, which
+        is the same network for grey faces, `frame`.
 
     Raises
     ------
@@ -197,7 +196,8 @@ def convert(found: Official, source: Path, *, colour: bool = False) -> tuple[Con
         raise UserError(f"{source}: {SQUEEZE} is {shape or 'missing'}, {known} expected: not MTLFace's recogniser")
     _, attention, dropout = VERSIONS[shape]
     groups = _groups(found, source)
-    channels = {MODALITY: 3 if colour else 1}
+    modality = COLOUR if colour else "frame"
+    channels = {modality: CHANNELS[modality]}
     kwargs: dict[str, Any] = {
         "channels": channels,
         "size": SIZE,
@@ -217,10 +217,10 @@ def convert(found: Official, source: Path, *, colour: bool = False) -> tuple[Con
         raise UserError(f"{source} holds values that are not finite: fetch it again")
     contract = Contract(
         run="mtlface",
-        modalities=[MODALITY],
+        modalities=[modality],
         size=SIZE,
         channels=channels,
-        normalisation={MODALITY: PREPROCESSING[MODALITY]},
+        normalisation={modality: PREPROCESSING[modality]},
         network=Network(name="ir50", kwargs=kwargs),
         attributes={AGE: YEARS} if found.ages else {},
     )

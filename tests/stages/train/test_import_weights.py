@@ -18,6 +18,7 @@ from models.age import expected_age
 from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.errors import UserError
+from pipeline.faces import CHANNELS
 from stages.evaluate.network import embed_faces, load_network
 from stages.train.official import Official, convert, read_official, read_tensors
 from tests.stages.train import published
@@ -45,10 +46,11 @@ def saved(path: Path, state: Any) -> str:
 def same_as_the_twin(state: State, ages: State | None, channels: int, *, journal: bool) -> None:
     """The run in `RUN` says of faces what the published networks say."""
     contract, network = load_network(RUN)
-    assert (contract.modalities, contract.channels, contract.size) == (["frame"], {"frame": channels}, 112)
+    modality = "colour" if channels == 3 else "frame"
+    assert (contract.modalities, contract.channels, contract.size) == ([modality], {modality: CHANNELS[modality]}, 112)
     x = faces(channels)
     embedding, x_age = published.look(state, x.expand(-1, 3, -1, -1), journal=journal)
-    seen = network.eval()({"frame": x})
+    seen = network.eval()({modality: x})
     torch.testing.assert_close(seen.embedding, embedding, rtol=2e-3, atol=2e-3)
     assert float(torch.nn.functional.cosine_similarity(embedding[0], embedding[1], dim=0)) < 0.99  # of two faces
     if ages is None:
@@ -66,7 +68,7 @@ def mirrored_as_the_twin(state: State, ages: State) -> None:
     x = faces(1)[:1]
     views = [published.look(state, each.expand(-1, 3, -1, -1), journal=True) for each in (x, x.flip(3))]
     unit = [view[0] / view[0].norm() for view in views]
-    said = embed_faces(load_network(RUN)[1], {"frame": x.expand(-1, 3, -1, -1)})
+    said = embed_faces(load_network(RUN)[1], {"colour": x.expand(-1, 3, -1, -1)})
     expected = (unit[0] + unit[1]) / (unit[0] + unit[1]).norm()
     np.testing.assert_allclose(said.embeddings / np.linalg.norm(said.embeddings), expected, rtol=1e-3, atol=1e-4)
     both = [float(published.ages(ages, view[1])[0]) for view in views]

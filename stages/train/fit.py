@@ -228,7 +228,7 @@ class Trainer:
 
     def _step(self, chosen: Tensor, rng: torch.Generator) -> Losses:
         # several processes prepare the whole batch each, so that they draw what one process would have drawn
-        faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng)
+        faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng, self.fabric.device)
         part = len(chosen) // self.fabric.world_size
         mine = slice(self.fabric.global_rank * part, (self.fabric.global_rank + 1) * part)
         seen = self.model(put_faces({name: x[mine] for name, x in faces.items()}, self.fabric.device))

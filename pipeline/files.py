@@ -1,4 +1,4 @@
-"""What a path leads to, told before it is opened, and why it cannot be written to.
+"""What a path leads to, told before it is opened or replaced, and why it cannot be written to.
 
 A named pipe waits for a writer for ever, and a device never ends.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
+
+from pipeline.errors import UserError
 
 KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -45,6 +48,36 @@ def check_regular(path: str | Path) -> None:
     what = strange(path)
     if what in KINDS.values():
         raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
+
+
+def check_replaceable(
+    folder: Path, *, option: str, what: str, is_own: bool, made_from: Iterable[str | Path] = ()
+) -> None:
+    """Refuse to put a folder of results where something else would be lost: they take the place of older ones alone.
+
+    Parameters
+    ----------
+    folder, option
+        Where they go, and the option that says so.
+    what
+        What they are, such as ``"run"``.
+    is_own
+        Whether such results are what the folder holds.
+    made_from
+        What they are made from, of which nothing may lie in the folder.
+
+    Raises
+    ------
+    UserError
+        The folder holds something else, the workspace, or what the results are made from.
+    """
+    place = os.path.realpath(folder)
+    inside = next((p for p in (os.curdir, *made_from) if Path(os.path.realpath(p)).is_relative_to(place)), None)
+    if inside is not None:
+        held = "this workspace" if inside == os.curdir else f"{inside}, which is read"
+        raise UserError(f"{folder} holds {held}: choose another {option}")
+    if folder.exists() and not is_own and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and is no {what}: choose another {option}")
 
 
 def why_unwritable(place: Path) -> OSError:

@@ -29,7 +29,7 @@ from pipeline.tables import write_atomic
 from stages.crop.looks import find_faces
 
 BATCH = 8  # sessions that are looked at together
-LANDMARKS = "landmarks.json"
+LANDMARKS, TABLE = "landmarks.json", "sessions.parquet"
 TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 
 
@@ -47,7 +47,12 @@ def mask_all(
     -------
     How many were masked, and why others stay bare.
     """
-    drawn = {s.id: design for s in sessions if (design := drawn_design(s, params)) is not None}
+    there = {s.id for s in sessions}
+    drawn = {
+        s.id: design
+        for s in sessions
+        if not (params.twins and s.id + TWIN in there) and (design := drawn_design(s, params)) is not None
+    }
     waiting = [s for s in sessions if s.id in drawn]
     batches = [waiting[i : i + BATCH] for i in range(0, len(waiting), BATCH)]
     reasons: dict[str, str] = {}
@@ -63,8 +68,13 @@ def mask_all(
             continue
         table += [bare] if params.twins else []
         table.append(masked_session(session, drawn[session.id], work, out, twin=params.twins))
-    write_sessions(work / "sessions.parquet", table)
+    write_sessions(work / TABLE, table)
     return len(drawn) - len(reasons), [f"{name}: {reason}" for name, reason in sorted(reasons.items())]
+
+
+def is_masked_folder(folder: Path) -> bool:
+    """Whether a folder holds what `mask_all` writes, and nothing else."""
+    return (folder / TABLE).is_file() and all((session / LANDMARKS).is_file() for session in folder.glob("*/*"))
 
 
 def drawn_design(session: Session, params: WearMask) -> Design | None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 
 from pipeline.errors import UserError, nearest
+from pipeline.files import check_replaceable
 from pipeline.images import write_picture
 from pipeline.maskdesigns import Design, draw_design, expand
 from pipeline.maskhead import POINTS, fit_pose
@@ -61,15 +64,38 @@ def command(
     except ValueError as error:
         raise UserError(f"--design: {error}") from error
     known = {} if landmarks is None else read_landmarks(landmarks)
+    failed = 0
+    for image, target in zip(images, targets_of(images, out), strict=True):
+        rng = np.random.default_rng([seed, zlib.crc32(Path(image).name.encode())])
+        design = draw_design(rng, designs) if designs else draw_design(rng)
+        try:
+            view = mask_picture(image, target, design, known.get(Path(image).name))
+        except UserError as reason:
+            failed += 1
+            click.echo(f"psface: {reason}", err=True)
+            continue
+        wrote(target, note=f"{design.name}, {view}")
+    if failed:
+        sys.exit(UserError.exit_code)
+
+
+def targets_of(images: Sequence[str], out: Path) -> list[Path]:
+    """Where each picture goes that is masked.
+
+    Raises
+    ------
+    UserError
+        Two would be one file, or one of those given.
+    """
     targets = [out / f"{Path(image).stem}.png" for image in images]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice:
         raise UserError(f"two pictures would both be {twice}: mask them into folders of their own")
-    for image, target in zip(images, targets, strict=True):
-        rng = np.random.default_rng([seed, zlib.crc32(Path(image).name.encode())])
-        design = draw_design(rng, designs) if designs else draw_design(rng)
-        view = mask_picture(image, target, design, known.get(Path(image).name))
-        wrote(target, note=f"{design.name}, {view}")
+    given = {os.path.realpath(image) for image in images}
+    over = next((target for target in targets if os.path.realpath(target) in given), None)
+    if over:
+        raise UserError(f"{over} is a picture to be masked, and would be written over: choose another --out")
+    return targets
 
 
 def mask_picture(image: str, target: Path, design: Design, points: Mapping[str, np.ndarray] | None) -> str:
@@ -78,18 +104,20 @@ def mask_picture(image: str, target: Path, design: Design, points: Mapping[str, 
     Raises
     ------
     UserError
-        It cannot be read, or has no face.
+        It cannot be read, has no face, or the points that are given are not of one in it.
     """
     picture = read_picture(image).astype(np.float32) / 255
     grey = picture if picture.ndim == 2 else picture.mean(axis=-1)
-    found: np.ndarray | Mapping[str, np.ndarray] | None = points
-    if found is None:
+    found: np.ndarray | Mapping[str, np.ndarray]
+    if points is None:
         from stages.crop.looks import find_faces  # and torch with it
 
         sighting = find_faces([grey], border=0.3, min_face=SMALLEST, confidence=0.9)[0]
         if sighting.landmarks is None:
             raise UserError(f"{image}: {sighting.reason}; give the points of its face by --landmarks")
         found = sighting.landmarks
+    else:
+        found = points_inside(image, points, grey.shape)
     try:
         pose = fit_pose(found)
     except ValueError as error:
@@ -98,6 +126,21 @@ def mask_picture(image: str, target: Path, design: Design, points: Mapping[str, 
     masked = painter.paint(picture[None])[0] if picture.ndim == 2 else painter.paint_colour(picture)
     write_picture(target, masked)
     return pose.view
+
+
+def points_inside(image: str, points: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> Mapping[str, np.ndarray]:
+    """The points of a face, which a picture of a shape (H, W) shows for the most part.
+
+    Raises
+    ------
+    UserError
+        Most of them lie outside of it, or one by more than its size.
+    """
+    side = np.array(shape[1::-1])
+    beyond = [np.maximum(-xy, xy - side + 1).max() for xy in points.values()]
+    if np.median(beyond or 0) > 0 or max(beyond, default=0) > side.max():
+        raise UserError(f"{image}: the points of its face lie outside of it ({side[0]} x {side[1]} px)")
+    return points
 
 
 def read_landmarks(path: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -127,10 +170,13 @@ def read_landmarks(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 def mask_sessions(sessions: Path, out: Path, params: WearMask, *, jobs: Jobs) -> None:
     """Mask sessions of a table into a folder, with the table of all of them."""
-    from stages.crop.masked import mask_all  # and torch with it
+    from stages.crop.masked import is_masked_folder, mask_all  # and torch with it
 
     table = read_sessions(sessions)
-    frames = stamps_of(name for session in table for name in session.frames)
+    names = [name for session in table for name in session.frames]
+    own, sources = is_masked_folder(out), [str(sessions), *names]
+    check_replaceable(out, option="--out", what="folder of masked sessions", is_own=own, made_from=sources)
+    frames = stamps_of(names)
     with StageWork("wear-mask", key=key_of(params, sessions, str(out), frames, *source(*CODE))) as work:
         worn, reasons = mask_all(table, work.dir, out, params, jobs=jobs)
         work.publish(work.dir, out)

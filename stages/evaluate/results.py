@@ -16,9 +16,10 @@ from pipeline.verification import resample
 from stages.evaluate.ages import age_scores
 from stages.evaluate.attributes import attribute_scores, class_counts, confusion
 from stages.evaluate.differentials import differentials, subject_groups
-from stages.evaluate.folds import draw_pairs, fold_accuracy, read_pairs
+from stages.evaluate.folds import draw_pairs, fold_accuracy
 from stages.evaluate.groups import operating
 from stages.evaluate.inputs import EvaluationSet, raw_pixels
+from stages.evaluate.pairs import read_pairs
 from stages.evaluate.probes import probe_attributes
 from stages.evaluate.quality import error_versus_discard, qualities
 from stages.evaluate.scoring import Recognition, macro_metrics, recognise, recognition_counts, recognition_metrics

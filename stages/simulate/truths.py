@@ -1,32 +1,44 @@
 """The truth of ageing: test subjects' sessions as they would be at other ages, to hold synthesised faces to.
 
-Pose, rig, flashes, expression, spectacles, haircut, texture and the sensor's noise are those of the session; age alone
-differs, and what it does. A session of 2008-01-07_09-00-00 at 45 is the folder 2008-01-07_09-00-00_age45.
+Pose, rig, flashes, expression, spectacles, mask, haircut, texture and the sensor's noise are those of the session; age
+alone differs, and what it does. A session of 2008-01-07_09-00-00 at 45 is the folder 2008-01-07_09-00-00_age45.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
 
 from pipeline.errors import UserError
+from pipeline.files import check_replaceable
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Simulate, section
 from pipeline.progress import wrote
-from pipeline.sessions import truth_id
+from pipeline.sessions import TRUTH, truth_id
 from pipeline.tables import read_parquet
 from pipeline.work import StageWork, key_of, source
+from stages.simulate.command import CODE
 from stages.simulate.sessions import clear_torn, make_session
 from stages.simulate.subject import draw_subject
-from stages.simulate.visit import at_age, draw_visit, visit_counts
+from stages.simulate.visit import at_age, draw_masks, draw_visit, visit_counts
 
-CODE = ("stages.simulate", "pipeline.images", "pipeline.lights", "pipeline.maps", "pipeline.shading")
 COLUMNS = {"session": str, "subject": str, "split": str}
-Item = tuple[int, int, int]  # subject, session, years
+
+
+class Item(NamedTuple):
+    """A session to be photographed again: of which subject, its number, its name, and at what age."""
+
+    subject: int
+    number: int
+    name: str
+    years: int
 
 
 @click.command("truths")
@@ -44,10 +56,11 @@ def command(out: Path, params: Path, splits: str, jobs: Jobs) -> None:
     settings = section(params, "simulate", Simulate)
     if not settings.ages:
         raise UserError(f"{params}: simulate.ages is empty, so that nobody ages: give it, e.g. {{oldest: 75}}")
+    check_replaceable(out, option="--out", what="folder of truths", is_own=_is_of_truths(out), made_from=[splits])
     items = plan(settings, splits)
     with StageWork("truths", key=key_of(settings, Path(splits), *source(*CODE))) as work:
         make = partial(photograph_at, settings, work.dir)
-        groups = [[item for item in items if item[:2] == session] for session in dict.fromkeys(i[:2] for i in items)]
+        groups = [list(group) for _, group in groupby(items, key=itemgetter(0, 1, 2))]
         map_sessions(make, groups, jobs=jobs, label=f"truths ({len(settings.truths.ages)} ages a step)")
         clear_torn(work.dir)
         work.publish(work.dir, out)
@@ -70,11 +83,12 @@ def plan(params: Simulate, splits: str) -> list[Item]:
         if not 0 <= index < len(counts):
             continue
         subject = draw_subject(params, index)
-        names = [f"{subject.name}/{draw_visit(params, subject, number).name}" for number in range(counts[index])]
-        own = [number for number, name in enumerate(names) if name in kept]
+        visits = [v for number in range(counts[index]) for v in draw_masks(params, draw_visit(params, subject, number))]
+        own = [visit for visit in visits if f"{subject.name}/{visit.name}" in kept]
         found += len(own)
-        chosen = {own[int(i)] for i in np.linspace(0, len(own) - 1, params.truths.sessions).round()} if own else set()
-        items += [(index, number, years) for number in sorted(chosen) for years in params.truths.ages]
+        chosen = {int(i) for i in np.linspace(0, len(own) - 1, params.truths.sessions).round()} if own else set()
+        of = [own[i] for i in sorted(chosen)]
+        items += [Item(index, visit.number, visit.name, years) for visit in of for years in params.truths.ages]
     if not items or found < len(kept):
         strangers = f"{len(kept) - found} of {len(kept)} test sessions"
         raise UserError(
@@ -89,7 +103,15 @@ def _index(name: str) -> int:
 
 def photograph_at(params: Simulate, folder: Path, items: list[Item]) -> None:
     """Make one session at several ages, each whole or not at all; those that are there are left alone."""
-    for index, number, years in items:
-        subject = draw_subject(params, index)
-        visit = at_age(draw_visit(params, subject, number), subject, years)
-        make_session(params, folder / truth_id(f"{subject.name}/{visit.name}", years), subject, visit)
+    for item in items:
+        subject = draw_subject(params, item.subject)
+        visits = draw_masks(params, draw_visit(params, subject, item.number))
+        visit = next(visit for visit in visits if visit.name == item.name)
+        target = folder / truth_id(f"{subject.name}/{visit.name}", item.years)
+        make_session(params, target, subject, at_age(visit, subject, item.years))
+
+
+def _is_of_truths(folder: Path) -> bool:
+    """Whether all sessions in a folder are truths."""
+    sessions = list(folder.glob("*/*"))
+    return bool(sessions) and all(TRUTH in session.name for session in sessions)

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.errors import UserError
-
 PATH = click.Path(path_type=Path)
 
 
@@ -22,11 +20,13 @@ def command(files: tuple[Path, ...], output: Path, colour: bool) -> None:
     `estimation_network-<iteration>` beside it tells ages. What else they hold is named and left.
     """
     from pipeline.contract import save_run
+    from pipeline.files import check_replaceable
     from pipeline.progress import wrote
     from pipeline.work import StageWork, key_of
     from stages.train.official import VERSIONS, convert, read_official
 
-    _check_output(output)
+    own = (output / "contract.json").is_file()
+    check_replaceable(output, option="--output", what="run", is_own=own, made_from=files)
     found = read_official(files)
     contract, state = convert(found, files[0], colour=colour)
     with StageWork("import-weights", key=key_of(str(output))) as work:
@@ -40,9 +40,3 @@ def command(files: tuple[Path, ...], output: Path, colour: bool) -> None:
         name for name, attention, _ in VERSIONS.values() if attention == contract.network.kwargs["attention"]
     )
     wrote(output, note=f"{version} version, {len(state)} tensors, {'colour' if colour else 'grey'} faces of 112 px")
-
-
-def _check_output(folder: Path) -> None:
-    """A run may replace a run, and nothing else."""
-    if folder.exists() and not (folder / "contract.json").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already and is no run: choose another --output")

@@ -109,6 +109,62 @@ def test_slips_end_in_one_line(arguments: list[str], said: str, workspace: Path,
     assert said in ends_with(capsys, ["wear-mask", *arguments], 2)
 
 
+def test_no_picture_is_written_over_and_the_others_go_on(astronaut: np.ndarray, capsys) -> None:
+    """`-o .` put the masked picture in the place of the photograph."""
+    before = Path("a.png").read_bytes()
+    Path("here").symlink_to(".")
+    for out in (".", "here"):
+        said = ends_with(capsys, ["wear-mask", "a.png", "-o", out], 2)
+        assert "a.png is a picture to be masked, and would be written over: choose another --out" in said
+    assert Path("a.png").read_bytes() == before
+    assert "none.png: no such file" in ends_with(capsys, ["wear-mask", "none.png", "a.png", "-o", "out"], 2)
+    assert Path("out/a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "move", [lambda x, y: [x + 5000, y], lambda x, y: [-x, -y], lambda x, y: [1e150 * x, 1e150 * y]]
+)
+def test_points_outside_of_the_picture_are_refused(move, workspace: Path, capsys) -> None:
+    """It said that a mask was worn, of which nothing was seen; the largest ended in OpenCV."""
+    write_picture("grey.png", np.full((200, 240), 0.5, np.float32))
+    Path("points.json").write_text(json.dumps({"grey.png": {name: move(*xy) for name, xy in POINTS.items()}}))
+    said = ends_with(capsys, ["wear-mask", "grey.png", "-o", "out", "--landmarks", "points.json"], 2)
+    assert "grey.png: the points of its face lie outside of it (240 x 200 px)" in said
+    assert not Path("out").exists()
+
+
+def test_a_chin_may_lie_below_the_picture(workspace: Path) -> None:
+    write_picture("grey.png", np.full((150, 240), 0.5, np.float32))
+    Path("points.json").write_text(json.dumps({"grey.png": POINTS | {"chin": [129, 168]}}))
+    main(["wear-mask", "grey.png", "-o", "out", "--landmarks", "points.json"])
+    assert (cv2.imread("out/grey.png", cv2.IMREAD_UNCHANGED)[125:145, 115:145] != 128).mean() > 0.9
+
+
+@pytest.mark.parametrize("out", ["data", ".", "data/frames", "thesis"])
+def test_a_folder_of_something_else_is_not_replaced(out: str, photographed, capsys) -> None:
+    """`-o data` put the masked sessions in the place of the whole folder."""
+    photographed(1)
+    Path("params.yaml").write_text(PARAMS.format(share=1, twins="false"))
+    Path("thesis").mkdir()
+    Path("thesis/sessions.parquet").write_text("years of work")
+    Path("thesis/1/2").mkdir(parents=True)
+    said = ends_with(capsys, ["wear-mask", "--sessions", "data/sessions.parquet", "-o", out, "--jobs", "1"], 2)
+    assert said.endswith(": choose another --out")
+    assert Path("data/frames/0/im0.png").is_file()
+    assert Path("thesis/1").is_dir()
+
+
+def test_a_session_whose_twin_is_there_gets_no_second(photographed, capsys) -> None:
+    """Two sessions of one id were written, which no stage reads."""
+    (session,) = photographed(1)
+    twin = replace(session, id="s00/v-masked", session="v-masked", mask=1)
+    write_sessions("data/sessions.parquet", [session, twin])
+    Path("params.yaml").write_text(PARAMS.format(share=1, twins="true"))
+    main(["wear-mask", "--sessions", "data/sessions.parquet", "-o", "data/masked", "--jobs", "1"])
+    assert "(0 of 2 sessions masked)" in capsys.readouterr().out
+    assert [s.id for s in read_sessions("data/masked/sessions.parquet")] == ["s00/v", "s00/v-masked"]
+
+
 def test_sessions_are_masked_frame_by_frame_with_one_mask(photographed, capsys) -> None:
     sessions = photographed(3, blank=(1,))
     Path("params.yaml").write_text(PARAMS.format(share=1, twins="true"))

@@ -1,13 +1,13 @@
-"""Error versus discard, pairs in folds, and the examples that are shown."""
+"""Error versus discard, accuracy in folds, and the examples that are shown."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pipeline.errors import UserError
 from pipeline.verification import matrix_pairs, resample
-from stages.evaluate.folds import draw_pairs, fold_accuracy, read_pairs
+from stages.evaluate.folds import draw_pairs, fold_accuracy
+from stages.evaluate.pairs import Pairs
 from stages.evaluate.quality import error_versus_discard, qualities
 from stages.evaluate.retrieval import choose_examples
 
@@ -69,85 +69,10 @@ def test_the_threshold_is_found_without_the_fold_it_is_tried_on():
     similarity = np.zeros((8, 8))
     for pair, score in zip(((0, 1), (2, 3), (4, 5), (6, 7)), (0.6, 0.4, 0.1, -0.1), strict=True):
         similarity[pair] = score
-    from stages.evaluate.folds import Pairs
-
     rows, same, fold = np.array([[0, 2, 4, 6], [1, 3, 5, 7]]), np.array([True, False] * 2), np.array([0, 0, 1, 1])
     found = fold_accuracy(similarity, Pairs(rows, same, fold))["accuracy"]
     assert found["value"] == 0.5
     assert found["standard_error"] == 0
-
-
-SESSIONS = np.array(["ann/1", "ann/2", "bob/x", "bob/y", "cid/1", "cid/2", "dan/1", "dan/2"])
-LINES = ["2\t1", "ann\t1\t2", "ann\t1\tbob\ty", "cid\t1\t2", "cid\t2\tdan\t1"]
-
-
-def test_reads_lfws_shape(tmp_path):
-    path = tmp_path / "pairs.txt"
-    path.write_text("\n".join(LINES))
-    found = read_pairs(path, SESSIONS)
-    assert found.rows.tolist() == [[0, 0, 4, 5], [1, 3, 5, 6]]
-    assert found.same.tolist() == [True, False, True, False]
-    assert found.fold.tolist() == [0, 0, 1, 1]
-    path.write_text("\n".join(LINES).replace("bob\ty", "bob\t2").replace("\t", " "))
-    assert read_pairs(path, SESSIONS).rows.tolist() == found.rows.tolist()
-
-
-@pytest.mark.parametrize(
-    ("line", "text", "words"),
-    [
-        (0, "ten", "its first line is to hold two numbers"),
-        (0, "3\t1", "4 pairs, not 3 folds of 1 genuine and 1 impostor ones"),
-        (1, "ann\t1", "line 2: 2 fields"),
-        (1, "eve\t1\t2", "line 2: no session 1 of subject eve is among those evaluated"),
-        (2, "ann\t1\tcid\t2", "subject cid is in folds"),
-        (1, "ann\t1\t1", "line 2: a session beside itself is no pair"),
-        (2, "ann\t1\tann\t2", "fold 1 does not have 1 genuine pairs and as many impostor ones"),
-    ],
-)
-def test_a_file_that_is_no_list_of_pairs_is_one_line(tmp_path, line, text, words):
-    path = tmp_path / "pairs.txt"
-    path.write_text("\n".join([*LINES[:line], text, *LINES[line + 1 :]]))
-    with pytest.raises(UserError, match=words):
-        read_pairs(path, SESSIONS)
-
-
-@pytest.mark.parametrize("labels", [("", "", "", "", ""), (" 1", " 0", " 1", " 0", " 0")])
-def test_reads_a_list_without_folds_as_mfr2_has_it(tmp_path, labels):
-    lines = ["ann 1 2", "ann 1 bob 2", "bob x y", "cid 1 dan 2", "ann 2 cid 1"]
-    path = tmp_path / "pairs.txt"
-    path.write_text("\n".join(line + label for line, label in zip(lines, labels, strict=True)))
-    found = read_pairs(path, SESSIONS)
-    assert found.rows.tolist() == [[0, 0, 2, 4, 1], [1, 3, 3, 7, 4]]
-    assert found.same.tolist() == [True, False, True, False, False]
-    assert found.fold.tolist() == [0, 0, 1, 1, 0]  # as many as have a pair of either kind
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("ann 1 2 0\nann 1 bob x", "line 1: its label is 0, and its names say otherwise"),
-        ("ann 1 2\nann 1 bob x 1", "line 2: its label is 1, and its names say otherwise"),
-        ("ann 1 2\nann 1 bob x yes", "line 2: expected `subject session session`"),
-        ("ann 1 2\nann 1", "line 2: expected `subject session session`"),
-        ("ann 1 2\nann 1 bob x\ncid 1 2", "2 genuine and 1 impostor pairs; it takes two of each"),
-        ("ann 1 2\neve 1 bob x", "no session 1 of subject eve"),
-        ("ann 1 1\neve 1 bob x", "line 1: a session beside itself"),
-    ],
-)
-def test_a_list_without_folds_that_is_none_is_one_line(tmp_path, text, words):
-    path = tmp_path / "pairs.txt"
-    path.write_text(text)
-    with pytest.raises(UserError, match=words):
-        read_pairs(path, SESSIONS)
-
-
-def test_a_list_of_pairs_that_cannot_be_read_says_so(tmp_path):
-    """It was said to lack its first line."""
-    with pytest.raises(UserError, match="No such file or directory"):
-        read_pairs(tmp_path / "none.txt", SESSIONS)
-    (tmp_path / "pairs.txt").write_bytes(b"2\t1\n\xff\xfe")
-    with pytest.raises(UserError, match="not a text in UTF-8"):
-        read_pairs(tmp_path / "pairs.txt", SESSIONS)
 
 
 def test_examples_are_chosen_by_their_margin():
@@ -169,50 +94,3 @@ def test_without_misses_none_are_shown():
     labels = np.repeat(list("abc"), 2)
     found = choose_examples((labels[:, None] == labels).astype(float), labels)
     assert [each.kind for each in found] == ["clearest hit", "median hit", "narrowest hit"]
-
-
-PHOTOGRAPHS = np.array([f"{name}/{name}_{i}" for name in ("ann", "bob", "cid") for i in range(4)])
-FLAT = ["ann_0.jpg ann_1.jpg 1", "ann_2 bob_0 0", "bob_0 bob_1.png 1", "cid_3 bob_2 0"]
-CALFW = [
-    "ann_0.jpg 1",
-    "ann_1.jpg 1",
-    "bob_0.jpg 2",
-    "bob_1.jpg 2",
-    "ann_2.jpg 0",
-    "bob_0.jpg 0",
-    "cid_3.jpg 0",
-    "bob_2.jpg 0",
-]
-
-
-def test_reads_protocols_that_name_photographs(tmp_path):
-    path = tmp_path / "pairs.txt"
-    path.write_text("\n".join(FLAT))
-    flat = read_pairs(path, PHOTOGRAPHS)
-    assert flat.rows.tolist() == [[0, 2, 4, 11], [1, 4, 5, 6]]
-    assert flat.same.tolist() == [True, False, True, False]
-    assert flat.fold.tolist() == [0, 0, 5, 5]
-    path.write_text("\n".join(CALFW))
-    calfw = read_pairs(path, PHOTOGRAPHS)
-    assert calfw.rows.tolist() == [[0, 4, 2, 11], [1, 5, 4, 6]]
-    assert calfw.same.tolist() == [True, True, False, False]
-    assert calfw.fold.tolist() == [0, 1, 0, 5]
-    assert fold_accuracy(np.eye(12), flat)["counts"] == {"folds": 2, "genuine": 2, "impostor": 2}
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        ([*FLAT, "ann_0 ann_9 1"], "line 5: no session is named ann_9"),
-        ([*FLAT, "ann_0 ann_1"], "line 5: expected `image image 1`"),
-        ([*FLAT, "ann_0 ann_1 yes"], "line 5: expected `image image 1`"),
-        (CALFW[:3], "3 lines; of two lines a pair"),
-        ([*CALFW, "ann_0 1", "ann_1 2"], "line 9: expected `image fold` twice"),
-        (FLAT[:1], "1 genuine and 0 impostor pairs"),
-    ],
-)
-def test_a_protocol_that_is_not_whole_is_one_line(tmp_path, lines, words):
-    path = tmp_path / "pairs.txt"
-    path.write_text("\n".join(lines))
-    with pytest.raises(UserError, match=words):
-        read_pairs(path, PHOTOGRAPHS)

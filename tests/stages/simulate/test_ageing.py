@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from small_rig import ALWAYS, RIGS, settings, shoot
 
+from pipeline.errors import UserError
 from pipeline.maps import read_attributes, read_maps
 from pipeline.params import Simulate
 from pipeline.sessions import read_sessions, truth_of
@@ -21,7 +22,7 @@ from stages.simulate.human import human
 from stages.simulate.render import photograph
 from stages.simulate.subject import Subject, draw_subject, rest_shape
 from stages.simulate.truths import command as truths
-from stages.simulate.visit import at_age, draw_visit, groomed
+from stages.simulate.visit import at_age, draw_masks, draw_visit, groomed
 
 ALL = 8  # subjects
 AGES = (5, 10, 15, 25, 40, 55, 75)
@@ -150,7 +151,6 @@ def test_ages_of_a_range_spread_over_it_and_come_in_pairs(params: Simulate) -> N
     ],
 )
 def test_impossible_ages_are_told(workspace: Path, ages: object, told: str) -> None:
-    from pipeline.errors import UserError
     from pipeline.params import load
 
     (workspace / "params.yaml").write_text(
@@ -230,3 +230,35 @@ def test_truths_of_other_parameters_are_refused(workspace: Path) -> None:
     )
     with pytest.raises(Exception, match="1 of 1 test sessions are not of"):
         CliRunner().invoke(truths, ["--splits", "splits.parquet"], catch_exceptions=False)
+
+
+def test_truths_wear_the_masks_of_their_sessions(workspace: Path) -> None:
+    """Those of masked twins were refused, as strangers; those of masked sessions were bare."""
+    masked = {"seed": 7, "subjects": 2, "sessions": 2, "size": 48, "rigs": RIGS, "ages": [30], "masks": 1,
+              "mask_twins": True, "truths": {"ages": [60], "sessions": 9}, "frequencies": ALWAYS}  # fmt: skip
+    (workspace / "params.yaml").write_text(f"simulate: {masked}".replace("'", '"').replace("True", "true"))
+    params = Simulate.model_validate(masked)
+    subject = draw_subject(params, 1)
+    ids = [f"1002/{v.name}" for n in range(2) for v in draw_masks(params, draw_visit(params, subject, n))]
+    assert len(ids) == 4
+    pd.DataFrame({"session": ids, "subject": ["1002"] * 4, "split": ["test"] * 4}).to_parquet("splits.parquet")
+    result = CliRunner().invoke(truths, ["--splits", "splits.parquet", "--jobs", "1"])
+    assert result.exit_code == 0, result.output
+    made = {path.parent.name: path.read_text() for path in Path("data/truths").glob("*/*/metadataII.txt")}
+    assert set(made) == {f"{i[5:]}_age60" for i in ids}
+    assert all(("mask no" in text) == ("-masked" not in name) for name, text in made.items())
+    assert all("mask " in text for text in made.values())
+
+
+@pytest.mark.parametrize("out", [".", "data", "data/simulated"])
+def test_truths_replace_truths_alone(workspace: Path, out: str) -> None:
+    """`--out data` put them in the place of the whole folder."""
+    text = f"simulate: {{seed: 7, subjects: 2, ages: [9, 50], rigs: {RIGS}}}".replace("'", '"')
+    (workspace / "params.yaml").write_text(text)
+    kept = workspace / "data/simulated/1001/2008-01-07_09-00-00/im0.bmp"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    pd.DataFrame({"session": ["1001/x"], "subject": ["1001"], "split": ["test"]}).to_parquet("data/splits.parquet")
+    with pytest.raises(UserError, match="choose another --out"):
+        CliRunner().invoke(truths, ["--out", out], catch_exceptions=False)
+    assert kept.exists()

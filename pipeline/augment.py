@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import reduce
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ class Draw:
 
     def to(self, device: str | torch.device) -> Draw:
         """The same draw on a device; its grain stays where random numbers are drawn, on the processor."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)})
 
 

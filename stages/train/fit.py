@@ -138,7 +138,7 @@ class Trainer:
 
     def _build(self) -> None:
         params, processes = self.params, self.fabric.world_size
-        self.size = batch_size(params, len(self.train))
+        self.size = batch_size(params, self.train)
         if self.size % processes:
             raise UserError(
                 f"a batch of {self.size} faces cannot be shared by {processes} processes: change train.batch"
@@ -274,7 +274,11 @@ class Trainer:
                 self.network, self.validation_store.all(), device=self.fabric.device, mirror=mirror
             )
         labels = self.validation.labels
-        accuracy = {name: balanced_accuracy(probabilities[name], labels[name]) for name in labels if name != AGE}
+        accuracy = {
+            name: balanced_accuracy(probabilities[name], labels[name])
+            for name in labels
+            if name in probabilities and name != AGE
+        }
         error = {"age_error": age_error(probabilities[AGE], labels[AGE])} if AGE in labels else {}
         return verify(embeddings, self.validation), accuracy, error
 

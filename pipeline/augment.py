@@ -75,8 +75,9 @@ class Draw:
 
     def to(self, device: str | torch.device) -> Draw:
         """The same draw on a device; its grain stays where random numbers are drawn, on the processor."""
-        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)})
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 def draw(count: int, how: Augment, rng: Generator) -> Draw:

@@ -9,8 +9,9 @@ faces.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import reduce
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,12 @@ class Draw:
     noise: Tensor
     grain: Generator
 
+    def to(self, device: str | torch.device) -> Draw:
+        """The same draw on a device; its grain stays where random numbers are drawn, on the processor."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: value.to(device) for name, value in held.items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
 
 def draw(count: int, how: Augment, rng: Generator) -> Draw:
     """Draw what happens to each of ``count`` sessions."""
@@ -105,7 +112,9 @@ def draw(count: int, how: Augment, rng: Generator) -> Draw:
 
 
 def apply(drawn: Draw, batch: Tensor, modality: str) -> Tensor:
-    """Do what was drawn to one modality (B, C, H, W); the result is as `pipeline.faces.preprocess` leaves faces."""
+    """Do what was drawn to one modality (B, C, H, W), on its device; the result is as `pipeline.faces.preprocess`
+    leaves faces.
+    """
     if len(batch) != len(drawn.angle):
         raise ValueError(f"expected {len(drawn.angle)} faces, as were drawn, got {len(batch)}")
     mirrored = batch.flip(3) if modality == "normal" and not drawn.turn else mirror(batch, modality)
@@ -122,10 +131,12 @@ def apply(drawn: Draw, batch: Tensor, modality: str) -> Tensor:
     return x * (inside & ~_within(drawn.cut, x)).to(x.dtype)
 
 
-def augment(faces: Mapping[str, Tensor], how: Augment, rng: Generator) -> dict[str, Tensor]:
-    """One draw for all modalities (B, C, H, W) of the same sessions."""
-    drawn = draw(len(next(iter(faces.values()))), how, rng)
-    return {name: apply(drawn, batch, name) for name, batch in faces.items()}
+def augment(
+    faces: Mapping[str, Tensor], how: Augment, rng: Generator, device: str | torch.device = "cpu"
+) -> dict[str, Tensor]:
+    """One draw for all modalities (B, C, H, W) of the same sessions, done on a device and the same on each."""
+    drawn = draw(len(next(iter(faces.values()))), how, rng).to(device)
+    return {name: apply(drawn, batch.to(device), name) for name, batch in faces.items()}
 
 
 def _column(values: Tensor) -> Tensor:
@@ -182,7 +193,7 @@ def _patch(x: Tensor, drawn: Draw, modality: str) -> Tensor:
     """Noise in one patch, blur in another, of the samples that have one."""
     noisy, blurred = (torch.nonzero(p[:, 2] > p[:, 0]).squeeze(1) for p in (drawn.noisy, drawn.blurred))
     if len(noisy):
-        noise = torch.randn((len(noisy), *x.shape[1:]), generator=drawn.grain)
+        noise = torch.randn((len(noisy), *x.shape[1:]), generator=drawn.grain).to(x)
         deviation = _column(drawn.noise[noisy] * NOISE[modality])
         x = x.index_add(0, noisy, noise * deviation * _within(drawn.noisy[noisy], x))
     if len(blurred):
@@ -196,8 +207,8 @@ def _places(x: Tensor) -> tuple[Tensor, Tensor]:
     """Places of columns (1, 1, 1, W) and rows (1, 1, H, 1) from the middle, in shares of the side."""
     height, width = x.shape[2:]
     return (
-        ((torch.arange(width) + 0.5) / width - 0.5)[None, None, None, :],
-        ((torch.arange(height) + 0.5) / height - 0.5)[None, None, :, None],
+        ((torch.arange(width, device=x.device) + 0.5) / width - 0.5)[None, None, None, :],
+        ((torch.arange(height, device=x.device) + 0.5) / height - 0.5)[None, None, :, None],
     )
 
 

@@ -22,7 +22,7 @@ from pipeline.errors import PsfaceError, UserError
 from pipeline.files import why_unwritable
 from pipeline.samples import Samples
 from pipeline.tables import write_atomic, write_csv, write_json
-from pipeline.verification import pair_scores, rates
+from pipeline.verification import cosine_matrix, matrix_pairs, rates, without_twins
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -100,7 +100,7 @@ def subject_weights(samples: Samples) -> np.ndarray:
 
 def verify(embeddings: np.ndarray, samples: Samples) -> dict[str, float]:
     """AUC and EER over all pairs of the samples."""
-    found = rates(pair_scores(embeddings, samples.subject))
+    found = rates(matrix_pairs(without_twins(cosine_matrix(embeddings), samples.session), samples.subject))
     return {name: float(found[name][0]) for name in ("auc", "eer")}
 
 

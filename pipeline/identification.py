@@ -75,7 +75,7 @@ def protocols(similarity: np.ndarray, subjects: np.ndarray, rigs: np.ndarray) ->
     Parameters
     ----------
     similarity
-        (N, N) scores, higher is more alike; the diagonal is not looked at.
+        (N, N) scores, higher is more alike; the diagonal is not looked at, nor what is NaN, of one subject's sessions.
     subjects, rigs
         (N,) labels of the sessions.
 
@@ -154,7 +154,7 @@ def nearest(similarity: np.ndarray, codes: np.ndarray, gallery: np.ndarray) -> t
         (N, S); minus infinity for the own subject, and for those without a gallery session.
     """
     best = np.full((len(codes), codes.max() + 1), -np.inf)
-    apart = np.where(np.eye(len(codes), dtype=bool), -np.inf, similarity)
+    apart = np.where(np.eye(len(codes), dtype=bool) | np.isnan(similarity), -np.inf, similarity)
     for code in np.unique(codes[gallery]):
         best[:, code] = apart[:, gallery & (codes == code)].max(axis=1)
     rows = np.arange(len(codes))
@@ -213,7 +213,8 @@ def _ahead(
     probe, own = [np.empty(0, dtype=int)], [np.empty(0, dtype=int)]
     ahead = [np.empty((0, len(sessions)))]
     for row in np.flatnonzero(probes):
-        drawn = in_gallery[(enrolled == codes[row]) & (in_gallery != row)]
+        own_scores = similarity[row, in_gallery]
+        drawn = in_gallery[(enrolled == codes[row]) & (in_gallery != row) & ~np.isnan(own_scores)]
         beats = similarity[row, in_gallery][None] >= similarity[row, drawn][:, None]  # (own sessions, gallery)
         chance = beats.astype(float) @ share
         chance[:, codes[row]] = 0

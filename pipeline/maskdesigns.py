@@ -27,6 +27,7 @@ TONES = {  # albedos of the ground that masks of a type are made in, as ranges; 
     "cloth": ((0.05, 0.20), (0.20, 0.50), (0.50, 0.80)),
     "gas": ((0.04, 0.12), (0.15, 0.30)),
 }
+TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 CONTRAST = 0.15  # least difference of a pattern's two albedos
 EDGE = 1.0  # mm over which a pattern's colours change
 

@@ -122,7 +122,7 @@ class Train(Section):
     seed: Seed = 7
     epochs: Count = 24
     batch: Annotated[int, Field(ge=4)] = 32
-    sampler: Literal["shuffle", "identities", "pk", "attributes"] = "shuffle"
+    sampler: Literal["shuffle", "identities", "pk", "attributes", "masks"] = "shuffle"
     per_subject: Annotated[int, Field(ge=2)] = 4  # sessions of each subject in a batch of pk
     weighted: bool = True  # by the frequency of classes and of subjects
     lr: Positive = 0.002  # the highest, after the warm-up

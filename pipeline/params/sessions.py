@@ -24,9 +24,9 @@ class Deal(Section):
 
 
 class Photographs(Section):
-    """How single photographs are labelled: scaf by a ``text`` below the root, ecaf and fgnet by their files' names."""
+    """How single photographs are labelled: scaf by a ``text`` below the root, others by names and texts of theirs."""
 
-    annotations: Literal["scaf", "ecaf", "fgnet"] = "scaf"
+    annotations: Literal["scaf", "ecaf", "fgnet", "mfr2"] = "scaf"
     text: str = "annotations.txt"
 
 

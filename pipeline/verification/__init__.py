@@ -18,6 +18,7 @@ from pipeline.verification.rates import (
     threshold_at,
     verification,
 )
+from pipeline.verification.twins import twins, without_twins
 
 __all__ = [
     "CONFIDENCE",
@@ -35,5 +36,7 @@ __all__ = [
     "resample",
     "roc",
     "threshold_at",
+    "twins",
     "verification",
+    "without_twins",
 ]

@@ -129,13 +129,15 @@ def pair_scores(embeddings: ArrayLike, subjects: Sequence[str] | NDArray) -> Pai
 
 
 def matrix_pairs(similarity: ArrayLike, subjects: Sequence[str] | NDArray) -> PairScores:
-    """As `pair_scores`, from a symmetric (N, N) matrix of similarities whose diagonal is ignored."""
+    """As `pair_scores`, from a symmetric (N, N) matrix of similarities whose diagonal is ignored; NaN is no pair."""
     matrix = np.asarray(similarity, dtype=np.float64)
     labels = np.asarray(subjects).astype(str)
     if matrix.shape != (len(labels), len(labels)):
         raise ValueError(f"expected a similarity of shape {(len(labels), len(labels))}, got {matrix.shape}")
     names, codes = np.unique(labels, return_inverse=True)
     first, second = np.triu_indices(len(labels), k=1)
+    known = ~np.isnan(matrix[first, second])
+    first, second = first[known], second[known]
     order = np.argsort(-matrix[first, second], kind="stable")
     first, second = first[order], second[order]
     score = matrix[first, second]

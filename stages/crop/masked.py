@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.errors import Rejected
 from pipeline.images import read_frame, read_levels, write_picture
-from pipeline.maskdesigns import Design, draw_design
+from pipeline.maskdesigns import TWIN, Design, draw_design
 from pipeline.maskpaint import wear
 from pipeline.parallel import Jobs, imap_sessions
 from pipeline.params import Crop, WearMask
@@ -30,7 +30,6 @@ from stages.crop.looks import find_faces
 
 BATCH = 8  # sessions that are looked at together
 LANDMARKS, TABLE = "landmarks.json", "sessions.parquet"
-TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 
 
 def mask_all(

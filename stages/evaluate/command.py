@@ -17,6 +17,7 @@ CODE = (
     "pipeline.contract",
     "pipeline.faces",
     "pipeline.identification",
+    "pipeline.maskdesigns",
     "pipeline.openset",
     "pipeline.samples",
     "pipeline.verification",

@@ -41,8 +41,13 @@ def draw_pairs(subjects: np.ndarray, rng: np.random.Generator) -> Pairs | str:
 
 
 def fold_accuracy(similarity: np.ndarray, pairs: Pairs) -> dict[str, Any]:
-    """Mean accuracy over the folds, its standard error, and 1.96 of them to either side as `low` and `high`."""
+    """Mean accuracy over the folds, its standard error, and 1.96 of them to either side as `low` and `high`.
+
+    Pairs whose similarity is NaN are left out.
+    """
     score = similarity[pairs.rows[0], pairs.rows[1]]
+    known = ~np.isnan(score)
+    score, pairs = score[known], Pairs(pairs.rows[:, known], pairs.same[known], pairs.fold[known])
     names = np.unique(pairs.fold)
     found = []
     for fold in names:

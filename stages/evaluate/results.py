@@ -77,8 +77,10 @@ def evaluate_run(
     pairs
         A file of pairs in folds; drawn where None.
     """
-    subjects = data.samples.subject
-    found, raw = recognise(embeddings, subjects, data.rigs), recognise(raw_pixels(data.inputs), subjects, data.rigs)
+    found, raw = (
+        recognise(vectors, data.samples.session, data.samples.subject, data.rigs)
+        for vectors in (embeddings, raw_pixels(data.inputs))
+    )
     draws = resample(len(found.scores.subjects), settings.resamples, np.random.default_rng(settings.seed))
     discard, curves = error_versus_discard(found.scores, qualities(embeddings, data.facts), draws)
     recognition = recognition_metrics(found, settings.fars, draws)

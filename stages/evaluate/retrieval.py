@@ -69,7 +69,7 @@ def _places(size: int, names: tuple[str, ...]) -> list[tuple[int, str]]:
 
 def _example(similarity: np.ndarray, probe: int, kind: str, margin: float) -> Example:
     order = np.argsort(-similarity[probe], kind="stable")
-    found = order[order != probe][:NEAREST]
+    found = order[(order != probe) & ~np.isnan(similarity[probe, order])][:NEAREST]
     return Example(probe, found, similarity[probe, found], kind, margin)
 
 

@@ -18,6 +18,7 @@ from pipeline.verification import (
     matrix_pairs,
     rates,
     verification,
+    without_twins,
 )
 
 RANKS = (1, 5)
@@ -31,7 +32,7 @@ class Recognition:
     Attributes
     ----------
     similarity
-        (N, N) cosines.
+        (N, N) cosines; NaN of two sessions that are one visit.
     scores
         Genuine and impostor cosines of all pairs.
     distances
@@ -49,13 +50,16 @@ class Recognition:
     searches: OpenSet
 
 
-def recognise(vectors: np.ndarray, subjects: np.ndarray, rigs: np.ndarray) -> Recognition:
-    """Compare (N, D) vectors by their cosine, all pairs and all probes; and by their distance, all pairs."""
-    similarity = cosine_matrix(vectors)
+def recognise(vectors: np.ndarray, sessions: np.ndarray, subjects: np.ndarray, rigs: np.ndarray) -> Recognition:
+    """Compare (N, D) vectors by their cosine, all pairs and all probes; and by their distance, all pairs.
+
+    A session is not compared with the same one without its mask, by their ids (N,).
+    """
+    similarity = without_twins(cosine_matrix(vectors), sessions)
     return Recognition(
         similarity=similarity,
         scores=matrix_pairs(similarity, subjects),
-        distances=matrix_pairs(-distance_matrix(vectors), subjects),
+        distances=matrix_pairs(without_twins(-distance_matrix(vectors), sessions), subjects),
         ranks=protocols(similarity, subjects, rigs),
         searches=open_set(similarity, subjects),
     )

@@ -16,6 +16,7 @@ CODE = (
     "pipeline.contract",
     "pipeline.faces",
     "pipeline.fitting",
+    "pipeline.maskdesigns",
     "pipeline.samples",
     "pipeline.verification",
 )

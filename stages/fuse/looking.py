@@ -74,7 +74,7 @@ class Looker:
         for chosen in np.array_split(np.arange(len(store.rows)), -(-len(store.rows) // SEEN_AT_ONCE)):
             faces = store.take(chosen)
             if rng is not None and view == "varied":
-                faces = augment(faces, self.params.augment, rng)
+                faces = augment(faces, self.params.augment, rng, self.fabric.device)
             elif view == "mirrored":
                 faces = {name: mirror(x, name) for name, x in faces.items()}
             with self.fabric.autocast():

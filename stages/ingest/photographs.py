@@ -1,4 +1,4 @@
-"""Reader of single photographs of ageing faces: no session of flashes, but one frame each, under nobody knows what.
+"""Reader of single photographs, of ageing and masked faces: no session of flashes, but one frame under unknown light.
 
 `ingest.photographs.annotations` says how they are labelled:
 
@@ -7,6 +7,7 @@ scaf     a text of lines ``id filename age gender`` (1 male, 0 female), `ingest.
 ecaf     image_data/img_mtcnn/ (or img_ffhq/) with Name_Surname_adult_001.png and .._child_001.png; data.json with the
          ages and genders that Face++ gave
 fgnet    001A43a.JPG: subject 001 at 43 years; in the root or in a folder of it
+mfr2     person/person_0001.png, and mfr2_labels.txt in the root (`stages.ingest.mfr2`): whether a mask is worn
 
 A photograph becomes a session of one frame whose lights are unknown: `crop` packs its `frame`, and `colour` on demand.
 
@@ -32,6 +33,8 @@ from pipeline.params import Ingest
 from pipeline.sessions import UNKNOWN_RIG, Session
 from pipeline.tables import read_text
 from stages.ingest.faceplusplus import read_faces
+from stages.ingest.mfr2 import NUMBERED, TEXT, read_masks
+from stages.ingest.oddities import leads_back
 from stages.ingest.readers import Found, Note, Refusal, reader, visible
 
 OLDEST = 122  # years: nobody is known to have lived longer
@@ -41,11 +44,12 @@ ECAF = re.compile(r"(?P<subject>.+)_(?P<stage>adult|child)_(?P<number>\d+)")
 
 
 class Labels(NamedTuple):
-    """Age in years and gender's code, -1 where missing; ``strange`` what could not be understood."""
+    """Age in years, codes of gender and mask, -1 where missing; ``strange`` what could not be understood."""
 
     age: float
     gender: int
     strange: str = ""
+    mask: int = MISSING
 
 
 class Photograph(NamedTuple):
@@ -73,13 +77,14 @@ class Photograph(NamedTuple):
             source="photographs",
             gender=self.labels.gender,
             age=self.labels.age,
+            mask=self.labels.mask,
         )
 
 
 @reader("photographs")
 def read_photographs(root: Path, params: Ingest) -> Iterator[Found]:
     """Yield a session a photograph."""
-    found = {"scaf": _scaf, "ecaf": _ecaf, "fgnet": _fgnet}[params.photographs.annotations](root, params)
+    found = {"scaf": _scaf, "ecaf": _ecaf, "fgnet": _fgnet, "mfr2": _mfr2}[params.photographs.annotations](root, params)
     strange = []
     for item in found:
         if isinstance(item, Refusal | Note):
@@ -173,6 +178,30 @@ def _fgnet(root: Path, params: Ingest) -> Iterator[Photograph | Refusal | Note]:
             yield Refusal(path.name, "not named as FG-NET's are, 001A43a.JPG")
             continue
         yield Photograph(match["subject"], folder, path, labels_of(match["age"], ""))
+
+
+def _mfr2(root: Path, params: Ingest) -> Iterator[Photograph | Refusal | Note]:
+    masks, told = read_masks(root / TEXT)
+    yield from told
+    seen, pictures = 0, 0
+    for folder in [path for path in _folders_below(root)[1:] if not leads_back(path)]:
+        try:
+            files = [path for path in visible(folder) if path.suffix.lower() in SUFFIXES]
+        except Rejected as reason:
+            yield Refusal(folder.name, str(reason))
+            continue
+        pictures += len(files)
+        for path in files:
+            match = NUMBERED.fullmatch(path.stem)
+            mask = masks.get((folder.name, int(match["number"])), MISSING) if match else MISSING
+            seen += mask != MISSING
+            yield Photograph(folder.name, root, path, Labels(MISSING, MISSING, mask=mask))
+    if not pictures:
+        raise UserError(f"{root}: no photograph such as person/person_0001.png in it; give the folder that MFR2 is in")
+    if seen < pictures:
+        yield Note(f"{root / TEXT} tells nothing of {pictures - seen} of {pictures} photographs")
+    if seen < len(masks):
+        yield Note(f"{root / TEXT} tells of {len(masks) - seen} photographs that are not there")
 
 
 def _folders_below(root: Path) -> list[Path]:

@@ -21,7 +21,14 @@ from stages.report.page import Content, render
 from stages.report.runs import Run, read_runs
 from stages.report.samples import draw_samples
 
-CODE = ("stages.report", "pipeline.identification", "pipeline.images", "pipeline.maps", "pipeline.verification")
+CODE = (
+    "stages.report",
+    "pipeline.identification",
+    "pipeline.images",
+    "pipeline.maps",
+    "pipeline.maskdesigns",
+    "pipeline.verification",
+)
 PATH = click.Path(path_type=Path)
 NUMBERS = ("before", "after", "before_share", "after_share", "validation", "test")
 CLASSES = {"attribute": str, "class": str, **dict.fromkeys(NUMBERS, float)}

@@ -16,7 +16,7 @@ from pipeline.errors import PsfaceError, UserError
 from pipeline.faces import MODALITIES
 from pipeline.files import check_regular
 from pipeline.tables import read_csv, read_text
-from pipeline.verification import PairScores, cosine_matrix, matrix_pairs
+from pipeline.verification import PairScores, cosine_matrix, matrix_pairs, without_twins
 from stages.report.metrics import Metrics, Validation
 
 ROC = dict.fromkeys(("fmr", "tmr", "raw_pixels"), float)
@@ -89,7 +89,8 @@ class Run:
     def similarity(self, sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cosines (N, N) of the sessions, which must be among its own, and their subjects (N,)."""
         chosen = np.isin(self.embeddings["session"], sessions)
-        return cosine_matrix(self.embeddings["embedding"][chosen]), self.embeddings["subject"][chosen]
+        cosines = cosine_matrix(self.embeddings["embedding"][chosen])
+        return without_twins(cosines, self.embeddings["session"][chosen]), self.embeddings["subject"][chosen]
 
     def scores(self, sessions: np.ndarray) -> PairScores:
         """Scores of all pairs of the sessions, which must be among its own."""

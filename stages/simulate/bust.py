@@ -113,9 +113,10 @@ class Bust:
         """Photoface's eleven landmarks (11, 3), posed."""
         return self.vertices[topology().landmarks]
 
-    def pose(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) fixed to the head at rest, moved with it."""
-        return (points - self.pivot) @ self.rotation.T + self.pivot + self.shift
+    def pose(self, points: np.ndarray, turns: np.ndarray | None = None) -> np.ndarray:
+        """Points (N, 3) fixed to the head at rest, moved with it, or by ``turns`` (N,) of its rotation."""
+        whole = (points - self.pivot) @ self.rotation.T + self.pivot
+        return (whole if turns is None else points + turns[:, None] * (whole - points)) + self.shift
 
 
 def build_bust(subject: Subject, visit: Visit) -> Bust:

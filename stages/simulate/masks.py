@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from pipeline.maskdesigns import Design
 from pipeline.maskshape import Head, lay
@@ -19,11 +20,15 @@ MATERIALS = {"surgical": (0.02, 9.0), "n95": (0.0, 6.0), "kn95": (0.01, 8.0), "c
 
 @dataclass(frozen=True)
 class WornMask:
-    """Vertices (V, 3) at rest, quads (F, 4), albedo (V,), and the strength and exponent of the highlight."""
+    """Vertices (V, 3) at rest, quads (F, 4), albedo (V,), and the strength and exponent of the highlight.
+
+    ``turns`` (V,): how much of the head's rotation each follows, as the skin below it does: at the throat not all.
+    """
 
     vertices: np.ndarray
     quads: np.ndarray
     albedo: np.ndarray
+    turns: np.ndarray
     shine: float
     gloss: float
 
@@ -62,4 +67,12 @@ def wear(design: Design, bust: Bust) -> WornMask:
     starts = np.cumsum([0, *(len(v) for v, _ in parts[:-1])])
     quads = np.concatenate([q + start for (_, q), start in zip(parts, starts, strict=True)])
     shine, gloss = MATERIALS[design.type]
-    return WornMask(np.concatenate([v for v, _ in parts]), quads, np.concatenate(tones), shine, gloss)
+    vertices = np.concatenate([v for v, _ in parts])
+    return WornMask(vertices, quads, np.concatenate(tones), _turns(vertices, bust), shine, gloss)
+
+
+def _turns(vertices: np.ndarray, bust: Bust) -> np.ndarray:
+    """The share of the head's rotation that the skin nearest to each of (V, 3) places follows."""
+    shape = topology()
+    skin = np.flatnonzero(shape.skin)
+    return np.asarray(shape.turns[skin[cKDTree(bust.rest[skin]).query(vertices)[1]]])

@@ -26,7 +26,7 @@ class Prop:
     """One mesh: vertices (V, 3), quads (F, 4), and what it is made of.
 
     ``albedo`` is that of all of it, or (V,) of each vertex; ``shine`` and ``gloss`` are the strength and the exponent
-    of its highlight.
+    of its highlight. ``turns`` (V,) is how much of the head's rotation each vertex follows; None for all of it.
     """
 
     kind: int
@@ -35,6 +35,7 @@ class Prop:
     albedo: float | np.ndarray
     shine: float
     gloss: float
+    turns: np.ndarray | None = None
 
 
 def build_props(subject: Subject, visit: Visit, bust: Bust) -> tuple[list[Prop], Prop | None]:
@@ -55,7 +56,7 @@ def build_props(subject: Subject, visit: Visit, bust: Bust) -> tuple[list[Prop],
         opaque.append(_scarf(rng, bust))
     if visit.mask is not None:
         worn = wear(visit.mask, bust)
-        opaque.append(Prop(MASK, worn.vertices, worn.quads, worn.albedo, worn.shine, worn.gloss))
+        opaque.append(Prop(MASK, worn.vertices, worn.quads, worn.albedo, worn.shine, worn.gloss, worn.turns))
     return opaque, lenses
 
 

@@ -52,7 +52,7 @@ def one_mesh(subject: Subject, bust: Bust, props: list[Prop], offset: np.ndarray
     numbers = [np.full(len(own), -1)]
     start = len(bust.vertices)
     for number, prop in enumerate(props):
-        posed = bust.pose(prop.vertices)
+        posed = bust.pose(prop.vertices, prop.turns)
         vertices.append(posed)
         normals.append(mesh.vertex_normals(posed, prop.quads))
         triangles.append(mesh.triangles(prop.quads) + start)

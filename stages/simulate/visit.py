@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.lights import from_angles
-from pipeline.maskdesigns import Design, draw_design
+from pipeline.maskdesigns import TWIN, Design, draw_design
 from pipeline.params import Ages, Rig, Simulate
 from stages.simulate import growth
 from stages.simulate.ageing import aged_looks
@@ -18,7 +18,6 @@ from stages.simulate.human import human
 from stages.simulate.subject import Subject
 
 YAW_OF_POSE = {"1": (0.0, 17.0), "2": (17.0, 30.0), "3": (30.0, 45.0), "4": (45.0, 65.0), "5": (65.0, 90.0)}
-TWIN = "-masked"  # ends the name of a session of which there is another without the mask
 ADULT = 17.0  # nobody younger has facial hair
 AGES = 2**31 + 1  # of the seeds: apart from all sessions' numbers
 GOLDEN = (5**0.5 - 1) / 2

@@ -16,6 +16,7 @@ from models.recogniser import Recogniser
 from models.step import make_adamw
 from pipeline.attributes import classes
 from pipeline.contract import Contract, Network
+from pipeline.errors import UserError
 from pipeline.faces import PREPROCESSING
 from pipeline.fitting import subject_weights
 from pipeline.params import Train
@@ -102,9 +103,18 @@ def weights_of(params: Train, train: Samples) -> tuple[Tensor, Tensor]:
     return plain, torch.from_numpy(subject_weights(train))
 
 
-def batch_size(params: Train, count: int) -> int:
-    """Faces in a batch, of ``count`` that there are."""
-    size = min(params.batch, count)
+def batch_size(params: Train, train: Samples) -> int:
+    """Faces in a batch: no more than there are to go through in an epoch.
+
+    Raises
+    ------
+    UserError
+        The sampler goes through the bare sessions, and there are none.
+    """
+    bare = train.labels["mask"] != 1 if params.sampler == "masks" else np.ones(len(train), bool)
+    if not bare.any():
+        raise UserError("sampler masks: every training session wears a mask; use another sampler, or add bare sessions")
+    size = min(params.batch, int(bare.sum()))
     return size // params.per_subject * params.per_subject if params.sampler == "pk" else size
 
 

@@ -17,6 +17,7 @@ CODE = (
     "pipeline.contract",
     "pipeline.faces",
     "pipeline.fitting",
+    "pipeline.maskdesigns",
     "pipeline.samples",
     "pipeline.verification",
 )
@@ -58,13 +59,14 @@ def command(
     from pipeline.work import StageWork, key_of, source
     from stages.train.fit import train
 
+    labels = [*settings.attributes, *(["mask"] if settings.sampler == "masks" else [])]
     read = partial(
         read_to_fit,
         list(settings.modalities or ()),
         faces=faces,
         sessions=sessions,
         splits=splits,
-        attributes=list(settings.attributes),
+        attributes=list(dict.fromkeys(labels)),
         vocabulary=settings.vocabulary,
         redraw=True,
     )

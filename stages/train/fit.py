@@ -138,7 +138,7 @@ class Trainer:
 
     def _build(self) -> None:
         params, processes = self.params, self.fabric.world_size
-        self.size = batch_size(params, len(self.train))
+        self.size = batch_size(params, self.train)
         if self.size % processes:
             raise UserError(
                 f"a batch of {self.size} faces cannot be shared by {processes} processes: change train.batch"
@@ -228,7 +228,7 @@ class Trainer:
 
     def _step(self, chosen: Tensor, rng: torch.Generator) -> Losses:
         # several processes prepare the whole batch each, so that they draw what one process would have drawn
-        faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng)
+        faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng, self.fabric.device)
         part = len(chosen) // self.fabric.world_size
         mine = slice(self.fabric.global_rank * part, (self.fabric.global_rank + 1) * part)
         seen = self.model(put_faces({name: x[mine] for name, x in faces.items()}, self.fabric.device))
@@ -274,7 +274,11 @@ class Trainer:
                 self.network, self.validation_store.all(), device=self.fabric.device, mirror=mirror
             )
         labels = self.validation.labels
-        accuracy = {name: balanced_accuracy(probabilities[name], labels[name]) for name in labels if name != AGE}
+        accuracy = {
+            name: balanced_accuracy(probabilities[name], labels[name])
+            for name in labels
+            if name in probabilities and name != AGE
+        }
         error = {"age_error": age_error(probabilities[AGE], labels[AGE])} if AGE in labels else {}
         return verify(embeddings, self.validation), accuracy, error
 

@@ -6,8 +6,10 @@ one process or in several, and a run that is taken up again in the middle of an 
   twice, with fewer all come equally often. A subject's sessions take turns.
 - ``pk``: P subjects with K sessions each; a subject with fewer sessions gives some twice.
 - ``attributes``: drawn so that all classes of each attribute come equally often, none twice in a batch.
+- ``masks``: every bare session once an epoch, but that each place of a batch has, with probability one half, a masked
+  session instead; those take turns. Without masked sessions, ``shuffle``.
 
-Whichever it is, an epoch has as many batches as there are samples for.
+Whichever it is, an epoch has as many batches as there are samples for (with ``masks``, bare ones).
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def epoch_batches(
     subject : Tensor (N,) int64
         The subject of each sample, from 0.
     labels : dict of Tensor (N,)
-        By attribute, -1 where missing; for ``attributes``.
+        By attribute, -1 where missing; for ``attributes`` and ``masks``.
     size : int
         Of a batch, at most N; with ``pk`` a multiple of ``per_subject``.
     per_subject : int
@@ -46,10 +48,25 @@ def epoch_batches(
     if sampler == "attributes":
         weights = balanced_weights(labels, len(subject))
         return [torch.multinomial(weights, size, generator=rng) for _ in range(count)]
+    if sampler == "masks":
+        return _masked_half(labels["mask"], size, rng)
     each = per_subject if sampler == "pk" else 1
     sessions = [_turns(torch.nonzero(subject == s).squeeze(1), rng) for s in range(int(subject.max()) + 1)]
     subjects = _subjects(len(sessions), size // each, rng)
     return [torch.tensor([next(sessions[s]) for s in next(subjects) for _ in range(each)]) for _ in range(count)]
+
+
+def _masked_half(masked: Tensor, size: int, rng: Generator) -> list[Tensor]:
+    """Batches over the bare sessions, of which each place goes to the next masked session with probability one half."""
+    worn = torch.nonzero(masked == 1).squeeze(1)
+    bare = torch.nonzero(masked != 1).squeeze(1)
+    order = bare[torch.randperm(len(bare), generator=rng)]
+    order = order[: len(bare) // size * size]
+    if len(worn):
+        chosen = torch.rand(len(order), generator=rng) < 0.5
+        turns = _turns(worn, rng)
+        order[chosen] = torch.tensor([next(turns) for _ in range(int(chosen.sum()))], dtype=torch.int64)
+    return list(order.split(size)) if len(order) else []
 
 
 def _turns(samples: Tensor, rng: Generator) -> Iterator[int]:

@@ -193,3 +193,14 @@ def test_faces_are_moved_as_torchs_own_grid_moves_them() -> None:
     found, inside = _warp(x, drawn)
     torch.testing.assert_close(found, moved[:, :-1] / moved[:, -1:].clamp(min=0.5), rtol=0, atol=1e-4)
     assert torch.equal(inside, moved[:, -1:] > 0.5)
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_device_changes_nothing_but_rounding(modality: str, device: str) -> None:
+    x = torch.rand((8, CHANNELS[modality], SIDE, SIDE), generator=generator())
+    how = Augment(patches=1, cut=0.5)
+    here = augment({modality: x}, how, generator(3))[modality]
+    there = augment({modality: x}, how, generator(3), device)[modality]
+    assert there.device.type == device
+    torch.testing.assert_close(there.cpu(), here, atol=1e-4, rtol=1e-4)

@@ -106,7 +106,7 @@ def test_fault_16_cosine_and_euclidean_are_told_apart():
     subjects = np.repeat([f"s{i}" for i in range(20)], 4)
     vectors = rng.normal(size=(20, 8)).repeat(4, axis=0) + 0.5 * rng.normal(size=(80, 8))
     vectors *= rng.uniform(0.2, 5, size=(80, 1))  # lengths without meaning: cosines do not see them
-    found = recognise(vectors, subjects, np.array(["r"] * 80))
+    found = recognise(vectors, np.arange(80).astype(str), subjects, np.array(["r"] * 80))
     metrics = recognition_metrics(found, [0.1], resample(20, 50, rng))["verification"]
     pair = np.triu_indices(80, k=1)
     same, gaps = (subjects[:, None] == subjects)[pair], np.linalg.norm(vectors[:, None] - vectors, axis=2)[pair]
@@ -120,7 +120,12 @@ def test_one_person_does_not_decide_the_macro_rates():
     sizes = (60, *(3,) * 30)
     subjects = np.repeat([f"s{i:02d}" for i in range(31)], sizes)
     noise = np.where(subjects == "s00", 0.2, 1.5)[:, None] * rng.normal(size=(150, 12))
-    found = recognise(rng.normal(size=(31, 12)).repeat(sizes, axis=0) + noise, subjects, np.array(["r"] * 150))
+    found = recognise(
+        rng.normal(size=(31, 12)).repeat(sizes, axis=0) + noise,
+        np.arange(150).astype(str),
+        subjects,
+        np.array(["r"] * 150),
+    )
     counts = recognition_counts(found)
     assert counts["most_genuine_of_one"] == {"subject": "s00", "genuine": 60 * 59 // 2}
     draws = resample(31, 50, rng)

@@ -208,3 +208,65 @@ def test_photographs_are_cropped_without_maps_and_in_colour(workspace: Path, rep
         faces.array("albedo")
     main(["balance"])
     assert pd.read_parquet("data/splits.parquet")["subject"].tolist() == ["000", "000", "001", "002"]
+
+
+def masks(sessions) -> list[tuple[str, int]]:
+    return [(s.id, s.mask) for s in sessions]
+
+
+def test_mfr2s_folders_are_people_and_its_text_tells_who_wears_a_mask(pictures) -> None:
+    root = pictures("Ann_Lee/Ann_Lee_0001.png", "Ann_Lee/Ann_Lee_0012.png", "Bo/Bo_0001.png", "Bo/notes_x.png")
+    (root / "mfr2_labels.txt").write_text(
+        "Ann_Lee, 1, no-mask\nAnn_Lee,12,surgical-white\n\nBo, 1, No Mask\nBo, 9, cloth\n"
+    )
+    (root / "pairs.txt").write_text("Ann_Lee 1 12\n")
+    sessions, refusals, notes = read("mfr2")
+    assert masks(sessions) == [("Ann_Lee/Ann_Lee_0001", 0), ("Ann_Lee/Ann_Lee_0012", 1), ("Bo/Bo_0001", 0),
+                               ("Bo/notes_x", -1)]  # fmt: skip
+    assert {s.mask_design for s in sessions} == {""}
+    assert {(s.age, s.gender) for s in sessions} == {(-1, -1)}
+    assert refusals == []
+    assert [note.partition("txt ")[2] for note in notes] == [
+        "tells nothing of 1 of 4 photographs", "tells of 1 photographs that are not there",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Ann 1 no-mask", "Ann, one, no-mask", "Ann, 1", "Ann, 1, ", ", 1, cloth", "Ann, -1, cloth", "Ann, 1, a, b",
+     "Ann, 99999999999999999999, cloth", "\x00\x01", "Ann, ¹, cloth"],
+)  # fmt: skip
+def test_a_bad_line_of_mfr2_is_set_aside(pictures, line: str) -> None:
+    root = pictures("Ann/Ann_0001.png", "Ann/Ann_0002.png")
+    (root / "mfr2_labels.txt").write_text(f"{line}\nAnn, 2, cloth\n")
+    sessions, refusals, _ = read("mfr2")
+    assert masks(sessions) == [("Ann/Ann_0001", -1), ("Ann/Ann_0002", 1)]
+    assert [(r.id, r.reason) for r in refusals] == [("mfr2_labels.txt line 1", "expected `person, number, mask`")]
+
+
+def test_lines_of_mfr2_that_contradict_each_other_are_no_label(pictures) -> None:
+    root = pictures("Ann/Ann_0001.png")
+    (root / "mfr2_labels.txt").write_text("Ann, 1, cloth\nAnn, 1, no-mask\n")
+    sessions, _, notes = read("mfr2")
+    assert masks(sessions) == [("Ann/Ann_0001", -1)]
+    assert "1 photographs are masked and bare at once, such as Ann 1: not known" in notes[0]
+
+
+def test_mfr2_without_its_text_or_its_pictures_is_one_line(pictures, tmp_path: Path) -> None:
+    root = pictures("Ann/Ann_0001.png", "Ann/Ann_0002.png")
+    (root / "Ann/loop").symlink_to(root.resolve(), target_is_directory=True)
+    (root / "loop").symlink_to(root.resolve(), target_is_directory=True)
+    with pytest.raises(UserError, match=r"mfr2_labels.txt: cannot be read \(No such file.*person, number, mask"):
+        read("mfr2")
+    (root / "mfr2_labels.txt").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(UserError, match=r"mfr2_labels.txt: cannot be read"):
+        read("mfr2")
+    (root / "mfr2_labels.txt").write_text("Ann, 1, cloth\n")
+    (root / "Ann/Ann_0002.png").write_bytes(b"no picture" * 9)
+    sessions, refusals, _ = read("mfr2")
+    assert masks(sessions) == [("Ann/Ann_0001", 1)]
+    assert "is not an image" in refusals[0].reason
+    for name in ("Ann_0001", "Ann_0002"):
+        (root / f"Ann/{name}.png").unlink()
+    with pytest.raises(UserError, match=r"no photograph such as person/person_0001.png in it"):
+        read("mfr2")

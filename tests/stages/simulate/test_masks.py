@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from small_rig import ALWAYS, settings
 
 from pipeline.maps import read_maps
 from pipeline.maskdesigns import PATTERNS, TYPES, Design
 from pipeline.maskshape import CUTS
 from stages.simulate import skin
+from stages.simulate.bust import build_bust, topology
 from stages.simulate.command import command
+from stages.simulate.masks import wear
 from stages.simulate.render import Shot, photograph
 from stages.simulate.subject import draw_subject
 from stages.simulate.visit import draw_masks, draw_visit
@@ -81,6 +84,21 @@ def test_what_is_bare_and_unshadowed_is_the_twins_to_the_bit(twins: tuple[str, S
     differing = np.any(np.abs(bare.frames - worn.frames) > 0.02, axis=0) & ~near
     assert differing.mean() < 0.1  # the mask's shadow
     assert np.array_equal(bare.landmarks, worn.landmarks)
+
+
+def test_it_turns_with_the_skin_below_it_as_the_throat_does_which_does_not_follow_the_head() -> None:
+    """Else a beard comes through below the chin of a head that looks up."""
+    params = settings(frequencies=ALWAYS)
+    subject = draw_subject(params, 0)
+    visit = replace(draw_visit(params, subject, 0), facial_hair="both", angles=np.array([0.0, -20.0, 0.0]))
+    bust = build_bust(subject, visit)
+    worn = wear(Design("surgical", "plain", 0.5, 0.5, 3), bust)
+    skin_at = np.flatnonzero(topology().skin)
+    nearest = skin_at[cKDTree(bust.rest[skin_at]).query(worn.vertices)[1]]
+    at_rest = np.linalg.norm(worn.vertices - bust.rest[nearest], axis=1)
+    posed = np.linalg.norm(bust.pose(worn.vertices, worn.turns) - bust.vertices[nearest], axis=1)
+    assert (worn.turns < 0.95).any()
+    assert np.abs(posed - at_rest).max() < 1.0  # mm; 7 where the whole of it followed the head
 
 
 def test_a_surgical_mask_gapes_at_the_cheeks_and_an_n95_does_not() -> None:

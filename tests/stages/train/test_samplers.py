@@ -11,6 +11,7 @@ from torch import Tensor
 from stages.train.samplers import balanced_weights, epoch_batches
 
 SAMPLERS = ("shuffle", "identities", "pk", "attributes")
+MASK = {"mask": (torch.arange(80) % 4 == 3).long()}  # 20 of 80
 SUBJECT = torch.repeat_interleave(torch.arange(20), torch.tensor([1] * 8 + [3] * 8 + [12] * 4))  # 80 sessions
 SPECTACLES = (torch.arange(80) % 8 == 0).long()
 POSE = (torch.arange(80) % 5 == 0).long()
@@ -77,3 +78,21 @@ def test_balanced_over_all_attributes_at_once() -> None:
         known = codes[drawn][codes[drawn] >= 0].float()
         assert float(known.mean()) == pytest.approx(0.5, abs=0.1)
     assert all(len(set(chosen.tolist())) == 16 for chosen in batches("attributes", 16))
+
+
+def test_each_face_is_masked_with_probability_one_half() -> None:
+    draws = [epoch_batches("masks", SUBJECT, MASK, 16, 4, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    assert {(len(each), *(len(batch) for batch in each)) for each in draws} == {(3, 16, 16, 16)}  # of 60 bare ones
+    masked = torch.stack([MASK["mask"][torch.cat(each)].sum() for each in draws]) / 48
+    assert float(masked.double().mean()) == pytest.approx(0.5, abs=0.05)
+    assert float(masked.double().std()) == pytest.approx((0.25 / 48) ** 0.5, rel=0.4)  # each by a coin of its own
+    found = torch.cat(draws[0])
+    counts = torch.bincount(found, minlength=80)
+    assert int(counts[MASK["mask"] == 0].max()) == 1
+    assert int(counts[MASK["mask"] == 1].max()) - int(counts[MASK["mask"] == 1].min()) <= 1  # they take turns
+
+
+def test_where_nobody_wears_a_mask_it_shuffles() -> None:
+    bare = {"mask": torch.zeros(80, dtype=torch.long)}
+    found = epoch_batches("masks", SUBJECT, bare, 16, 4, torch.Generator().manual_seed(4))
+    assert torch.equal(torch.cat(found), torch.cat(batches("shuffle", 16, seed=4)))

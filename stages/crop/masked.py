@@ -20,6 +20,7 @@ import numpy as np
 
 from pipeline.errors import Rejected
 from pipeline.images import read_frame, read_levels, write_picture
+from pipeline.images.transfer import redrawn
 from pipeline.maskdesigns import TWIN, Design, draw_design
 from pipeline.maskpaint import wear
 from pipeline.parallel import Jobs, imap_sessions
@@ -85,7 +86,7 @@ def drawn_design(session: Session, params: WearMask) -> Design | None:
 
 
 def masked_session(session: Session, design: Design, work: Path, out: Path, *, twin: bool) -> Session:
-    """The session with its masked frames in place of its own; they are linear, whatever its own were."""
+    """The session with its masked frames in place of its own."""
     name = session.session + (TWIN if twin else "")
     folder = f"{session.subject}/{name}"
     files = sorted((work / folder).glob("im*.png"))
@@ -97,7 +98,6 @@ def masked_session(session: Session, design: Design, work: Path, out: Path, *, t
         session=name,
         frames=tuple((out / folder / file.name).as_posix() for file in files),
         ambient=(out / folder / "ambient.png").as_posix() if ambient else None,
-        camera=session.camera.model_copy(update={"transfer": None}),
         mask=1,
         mask_design=design.name,
         landmarks=points,
@@ -146,15 +146,19 @@ def _read(session: Session) -> np.ndarray:
 
 
 def _write(session: Session, masked: np.ndarray, landmarks: np.ndarray, folder: Path) -> None:
-    """Write a session's masked frames, whole or not at all: 8-bit where its own are 8-bit and linear, else 16-bit."""
-    fine = session.camera.transfer not in (None, "linear") or read_levels(session.frames[0]).dtype != np.uint8
+    """Write a session's masked frames, whole or not at all: 8-bit where its own are, else 16-bit.
+
+    They get the tone curve that its own have: a mask must not be told by that.
+    """
+    fine = read_levels(session.frames[0]).dtype != np.uint8
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     names = [f"im{i:02d}" for i in range(len(session.frames))] + (["ambient"] if session.ambient else [])
-    for name, frame in zip(names, masked, strict=True):
+    for name, light in zip(names, masked, strict=True):
+        frame = redrawn(np.clip(light, 0, 1), session.camera.transfer)
         if fine:
-            levels = np.rint(np.clip(frame, 0, 1) * 65535).astype(np.uint16)
+            levels = np.rint(frame * 65535).astype(np.uint16)
             data = cv2.imencode(".png", levels)[1].tobytes()
             write_atomic(beside / f"{name}.png", lambda path, data=data: path.write_bytes(data))  # type: ignore[misc]
         else:

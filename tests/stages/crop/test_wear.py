@@ -219,17 +219,32 @@ def test_which_are_masked_follows_from_the_share_and_the_seed(photographed, caps
     assert "wrote data/twice (0 of 8 sessions masked)" in capsys.readouterr().out
 
 
-def test_frames_with_a_tone_curve_stay_linear_in_16_bits(photographed) -> None:
+@pytest.mark.parametrize("transfer", ["srgb", 2.2])
+def test_masked_frames_have_the_tone_curve_of_their_session(transfer: str | float, photographed) -> None:
+    """They were linear beside bare ones that were not: `frame`, whose levels are the file's, told a mask by that."""
     (session,) = photographed(1)
-    camera = session.camera.model_copy(update={"transfer": "srgb"})
+    camera = session.camera.model_copy(update={"transfer": transfer})
     write_sessions("data/sessions.parquet", [replace(session, camera=camera)])
     Path("params.yaml").write_text(PARAMS.format(share=1, twins="false"))
     main(["wear-mask", "--sessions", "data/sessions.parquet", "-o", "data/masked", "--jobs", "1"])
     (worn,) = read_sessions("data/masked/sessions.parquet")
-    assert worn.camera.transfer is None
-    assert read_levels(worn.frames[0]).dtype == np.uint16
-    before, after = read_frame(session.frames[0], "srgb"), read_frame(worn.frames[0])
-    assert np.abs(before - after)[:30].max() < 1e-4
+    assert worn.camera.transfer == transfer
+    before, after = (read_levels(s.frames[0]) for s in (session, worn))
+    assert after.dtype == np.uint8
+    assert np.array_equal(before[:30], after[:30])
+    assert not np.array_equal(before[75:90], after[75:90])
+
+
+def test_frames_of_sixteen_bits_keep_them(photographed) -> None:
+    (session,) = photographed(1)
+    for path in session.frames:
+        cv2.imwrite(path, cv2.imread(path, cv2.IMREAD_UNCHANGED) * np.uint16(257) - np.uint16(3))
+    Path("params.yaml").write_text(PARAMS.format(share=1, twins="false"))
+    main(["wear-mask", "--sessions", "data/sessions.parquet", "-o", "data/masked", "--jobs", "1"])
+    (worn,) = read_sessions("data/masked/sessions.parquet")
+    before, after = (read_levels(s.frames[0]) for s in (session, worn))
+    assert after.dtype == np.uint16
+    assert np.abs(before.astype(int) - after)[:30].max() <= 1
 
 
 def make_run(folder: str, modality: str, attributes: dict[str, int], bias: float = 4.0, **kwargs: object) -> None:

@@ -35,8 +35,8 @@ def shared_masks(groups: int = GROUPS, filters: int = 128, shared: float = 1 / 8
     """
     if not 0 <= shared < 1:
         raise ValueError(f"expected neighbours to share less than all of their filters and no less than none: {shared}")
-    masks = torch.zeros(groups, int((groups - (groups - 1) * shared) * filters))
-    step = int((1 - shared) * filters)
+    step, count = (int(round(x * filters, 9)) for x in (1 - shared, groups - (groups - 1) * shared))  # .2 * 10 is 2
+    masks = torch.zeros(groups, count)
     for group, mask in enumerate(masks):
         mask[group * step : group * step + filters] = 1
     return masks

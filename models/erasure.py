@@ -24,6 +24,7 @@ import numpy as np
 from models.focal import MISSING
 
 SHRINKAGE = 0.01  # of the mean variance, onto each: fewer faces than numbers leave directions without any
+NOTHING = 1e-12  # variance of unit embeddings that are all the same, of which nothing can be told
 ENOUGH = 1e-6  # of the strongest direction: below, there is nothing to forget
 
 
@@ -45,9 +46,9 @@ def fit_erasure(embeddings: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndar
     x = embeddings.astype(np.float64)
     together = [_covariances(x, codes) for codes in labels]
     covariances = np.concatenate([np.zeros((x.shape[1], 0)), *together], axis=1)  # (D, classes)
-    if not covariances.size:
-        return np.eye(x.shape[1])
     spread = np.cov(x, rowvar=False, bias=True)
+    if not covariances.size or np.trace(spread) < NOTHING:
+        return np.eye(x.shape[1])
     spread += SHRINKAGE * np.trace(spread) / len(spread) * np.eye(len(spread))
     values, vectors = np.linalg.eigh(spread)
     root, inverse = ((vectors * values**power) @ vectors.T for power in (0.5, -0.5))

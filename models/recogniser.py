@@ -90,7 +90,6 @@ class Recogniser(nn.Module):
     attributes : dict
         Number of classes by attribute; their order is that in which they are taken out of the features. `age` has 101,
         one a year, and a head of its own (`models.age`). What has 0 is taken out and read by no head.
-        Number of classes by attribute; their order is that in which they are taken out of the features.
     beside : sequence of str
         Those attributes that are read beside the embedding instead.
     width : int

@@ -21,7 +21,7 @@ import numpy as np
 from stages.simulate import fields
 
 GROWN, WANING = 20.0, 30.0  # years: growth of the face has ended, decline begins
-# years and Anny's age (0 baby, 1/3 child, 2/3 young, 1 old); of girls two years sooner from 9 on
+# years (those that somebody looks, `apparent`) and Anny's age: 0 baby, 1/3 child, 2/3 young, 1 old
 CURVE = ((1.0, 4.0, 8.0, 11.0, 14.0, 17.0, 20.0, 30.0, 90.0), (0.0, 0.14, 0.24, 0.33, 0.44, 0.57, 2 / 3, 2 / 3, 1.0))
 SIZE = ((1.0, 5.0, 9.0, 13.0, 17.0, 20.0), (0.72, 0.83, 0.88, 0.93, 0.98, 1.0))  # years and the head's, of the adult's
 STRAIN = 0.07  # k of the cardioidal strain r' = r (1 - k (1 - cos t)) of a child of 5
@@ -115,7 +115,7 @@ def offsets(place: np.ndarray, years: float, rates: Rates) -> np.ndarray:
 
 
 def _childs(place: np.ndarray, rates: Rates) -> np.ndarray:
-    """(N, 3) mm by which a child of 5 differs from its younger self of Anny's."""
+    """(N, 3) mm by which a child of 5 differs from Anny's."""
     arm = place - SKULL
     length = np.linalg.norm(arm, axis=1)
     down = 1 - arm[:, 1] / np.maximum(length, 1e-9)
@@ -136,7 +136,7 @@ def _childs(place: np.ndarray, rates: Rates) -> np.ndarray:
 
 
 def _olds(place: np.ndarray, rates: Rates) -> np.ndarray:
-    """(N, 3) mm by which somebody of 80 differs from Anny's old."""
+    """(N, 3) mm by which somebody of 80 differs from Anny's."""
     aside, sag = np.sign(place[:, 0]), rates.sag
     moved = np.zeros_like(place)
     cheek, jowl = _near(place, (38, 682), (14, 16)), _near(place, (36, 641), (9, 10))

@@ -125,7 +125,7 @@ def test_lambda_g_is_below_the_bound_of_one_optimum() -> None:
 
 
 def test_the_best_constants_are_the_published_ones() -> None:
-    """FACTS.md 5.5 has them for the thesis's training split; shares of the whole set come within 3 %."""
+    """Worked out on the thesis's training split; shares of the whole set come within 3 %."""
     shares = {"gender": (2579 / 2814, 0.0638), "spectacles": (788 / 2814, 0.2087), "facial_hair": (849 / 2814, 0.2177),
               "pose": (74 / 2814, 0.0192), "expression": (652 / 2814, 0.1844)}  # fmt: skip
     for name, (share, published) in shares.items():

@@ -55,6 +55,12 @@ def test_nothing_to_forget_leaves_all(told: tuple[np.ndarray, np.ndarray, np.nda
     np.testing.assert_array_equal(fit_erasure(told[0], labels), np.eye(24))
 
 
+def test_embeddings_that_are_all_the_same_tell_nothing() -> None:
+    """Of a network that has collapsed: its training ended in a division by nothing, after its last epoch."""
+    same = np.tile(np.random.default_rng(0).normal(size=8), (20, 1))
+    np.testing.assert_array_equal(fit_erasure(same / np.linalg.norm(same[0]), [np.arange(20) % 2]), np.eye(8))
+
+
 def test_a_head_takes_a_matrix_in() -> None:
     torch.manual_seed(0)
     head = EmbeddingHead(6, 4, 8, 0.3)

@@ -55,10 +55,11 @@ def test_nothing_to_forget_leaves_all(told: tuple[np.ndarray, np.ndarray, np.nda
     np.testing.assert_array_equal(fit_erasure(told[0], labels), np.eye(24))
 
 
-def test_embeddings_that_are_all_the_same_tell_nothing() -> None:
+@pytest.mark.parametrize("own", [np.eye(8)[2], np.random.default_rng(0).normal(size=8)])
+def test_embeddings_that_are_all_the_same_tell_nothing(own: np.ndarray) -> None:
     """Of a network that has collapsed: its training ended in a division by nothing, after its last epoch."""
-    same = np.tile(np.random.default_rng(0).normal(size=8), (20, 1))
-    np.testing.assert_array_equal(fit_erasure(same / np.linalg.norm(same[0]), [np.arange(20) % 2]), np.eye(8))
+    same, codes = np.tile(own / np.linalg.norm(own), (20, 1)), np.arange(20) % 3
+    np.testing.assert_array_equal(fit_erasure(same, [codes]), np.eye(8))
 
 
 def test_a_head_takes_a_matrix_in() -> None:

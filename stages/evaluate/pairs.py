@@ -11,8 +11,9 @@ hold as many of either as they like; pairs without a fold are dealt to ten (or a
 kind) in their order, genuine and impostor ones apart, and nothing is said of subjects in two folds, for such
 protocols do not keep them apart.
 
-A session is named as its folder is, or by its number among the subject's sessions in order, from 1; a photograph as its
-session, with or without suffix. Fields are separated by tabs, or by spaces.
+A session is named as its folder is, or by its number: of photographs ``subject_0001`` that in their names, else that
+among the subject's sessions in order, from 1. A photograph is named as its session, with or without suffix.
+Fields are separated by tabs, or by spaces.
 
 References: G. B. Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07-49, 2007 (View 2). T. Zheng et al.,
 "Cross-Age LFW", 2017, arXiv:1708.08197.
@@ -20,6 +21,7 @@ References: G. B. Huang et al., "Labeled Faces in the Wild", UMass Amherst TR 07
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +78,9 @@ class Sessions:
         own = self.by_subject.get(subject, {})
         if session in own:
             return own[session]
-        if _is_number(session) and 1 <= int(session) <= len(own):
-            return list(own.values())[int(session) - 1]
+        numbered = _numbered(subject, own) if _is_number(session) else {}
+        if numbered and int(session) in numbered:
+            return numbered[int(session)]
         raise self.fault(line, f"no session {session} of subject {subject} is among those evaluated")
 
     def of_photograph(self, line: int, image: str) -> int:
@@ -122,6 +125,14 @@ def _lines(path: Path) -> list[Fields]:
 
 def _is_number(text: str) -> bool:
     return text.isdecimal() and len(text) <= NUMBER
+
+
+def _numbered(subject: str, own: dict[str, int]) -> dict[int, int]:
+    """A subject's sessions by number: that in their names where all are called `subject_0001`, as photographs are whose
+    lists have numbers (one that is not evaluated must not shift the others); else their place in order, from 1."""
+    named = [re.fullmatch(f"{re.escape(subject)}_([0-9]{{1,{NUMBER}}})", name) for name in own]
+    numbers = [int(match[1]) for match in named if match]
+    return dict(zip(numbers if len(numbers) == len(own) else range(1, len(own) + 1), own.values(), strict=True))
 
 
 def _lfws(path: Path, lines: list[Fields], known: Sessions) -> Pairs:

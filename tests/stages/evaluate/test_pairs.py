@@ -156,3 +156,14 @@ def test_a_name_that_two_subjects_have_names_nobody(tmp_path):
     path.write_text("\n".join(FLAT).replace("ann_1.jpg", "x.jpg"))
     with pytest.raises(UserError, match=r"line 1: 2 subjects have a session named x.jpg"):
         read_pairs(path, np.array([*PHOTOGRAPHS, "ann/x", "bob/x"]))
+
+
+def test_the_number_of_a_photograph_is_that_in_its_name(tmp_path):
+    """ann_0002 shows no face: by their places, 3 and 4 would be other photographs."""
+    sessions = np.array([f"ann/ann_000{i}" for i in (1, 3, 4)] + [f"bob/bob_000{i}" for i in (1, 2)])
+    path = tmp_path / "pairs.txt"
+    path.write_text("ann 1 3\nann 4 bob 2\nbob 1 2\nann 3 bob 1")
+    assert read_pairs(path, sessions).rows.tolist() == [[0, 2, 3, 1], [1, 4, 4, 3]]
+    path.write_text("ann 1 2\nann 4 bob 2")
+    with pytest.raises(UserError, match="line 1: no session 2 of subject ann is among those evaluated"):
+        read_pairs(path, sessions)

@@ -94,7 +94,7 @@ class IdentityConditional(nn.Module):
             raise ValueError(f"no condition `{condition}`; known: {', '.join(CONDITIONS)}")
         masks = shared_masks(groups, filters, shared)
         self.groups, self.onehot, wide = groups, condition == "onehot", masks.shape[1]
-        self.register_buffer("masks", masks, persistent=False)
+        self.register_buffer("masks", masks)
         seen = channels + groups if self.onehot else channels
         self.enter = nn.Sequential(nn.Conv2d(seen, wide, 1), nn.BatchNorm2d(wide), nn.PReLU(wide))
         self.blocks = nn.ModuleList(_Block(wide) for _ in range(blocks))

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from models.age import GROUPS
 from models.conditional import IdentityConditional
 from models.recogniser import Decomposed, Recogniser, stacked
+from models.registry import restored
 
 SPREAD = 0.01  # standard deviation of the first weights
 FACING = 0.05  # least n_z of an aged normal before it is made unit
@@ -136,3 +137,16 @@ def generator_arguments(recogniser: Recogniser, **changes: Any) -> dict[str, Any
 def make_generator(recogniser: Recogniser, **changes: Any) -> Generator:
     """A generator that goes with a recogniser; ``changes`` are `groups`, `filters`, `shared`, `condition`."""
     return Generator(**generator_arguments(recogniser, **changes))
+
+
+def restore_generator(state: Mapping[str, Tensor], **kwargs: Any) -> Generator:
+    """A generator around trained weights.
+
+    Raises
+    ------
+    ValueError
+        The arguments make none, or the weights are not those of it.
+    """
+    made = restored(Generator, state, **kwargs)
+    assert isinstance(made, Generator)
+    return made

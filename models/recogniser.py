@@ -156,7 +156,7 @@ class Recogniser(nn.Module):
         said = {name: head(flat if name in self.beside else parts[name]) for name, head in self.heads.items()}
         logits = {name: each for name, (each, _) in said.items()}
         if AGE in logits:
-            logits[AGE_GROUP] = self._age_head().group(logits[AGE])
+            logits[AGE_GROUP] = self.ages_head.group(logits[AGE])
         return Recognition(
             embedding=self.embedding.read(flat),
             logits=logits,
@@ -172,11 +172,13 @@ class Recogniser(nn.Module):
 
     def ages(self, seen: Decomposed) -> tuple[Tensor, Tensor]:
         """Logits of the years (B, 101) and of the groups (B, G) of decomposed faces."""
-        head = self._age_head()
+        head = self.ages_head
         years, _ = head(seen.parts[AGE])
         return years, head.group(years)
 
-    def _age_head(self) -> AgeHead:
+    @property
+    def ages_head(self) -> AgeHead:
+        """What tells the age, where it is an attribute."""
         head = self.heads[AGE]
         assert isinstance(head, AgeHead)
         return head

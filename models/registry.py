@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -54,10 +55,15 @@ def restore_model(name: str, state: Mapping[str, Tensor], **kwargs: Any) -> nn.M
     ValueError
         The name is unknown, the arguments make no network, or the weights are not those of that network.
     """
+    return restored(partial(create_model, name), state, **kwargs)
+
+
+def restored(make: Callable[..., nn.Module], state: Mapping[str, Tensor], **kwargs: Any) -> nn.Module:
+    """As `restore_model`, of a network that ``make`` makes of the arguments."""
     try:
         with torch.device("meta"), warnings.catch_warnings():  # shapes alone
             warnings.simplefilter("ignore")  # torch's own words on layers of no width, which the weights do not have
-            network = create_model(name, **kwargs)
+            network = make(**kwargs)
             expected = network.state_dict()
         for key, tensor in state.items():
             if key in expected and (tensor.shape, tensor.dtype) != (expected[key].shape, expected[key].dtype):

@@ -19,6 +19,7 @@ STAGES = {
     "balance": ("stages.balance.command", "Split the subjects and balance the training split."),
     "train": ("stages.train.command", "Train one modality's recogniser."),
     "fuse": ("stages.fuse.command", "Fuse two or three trained modalities."),
+    "synthesise": ("stages.synthesise.command", "Train a generator of faces at other ages."),
     "evaluate": ("stages.evaluate.command", "Score a run on test subjects: verification, identification, attributes."),
     "report": ("stages.report.command", "Draw all results as one self-contained page."),
 }
@@ -38,6 +39,10 @@ TOOLS = {
     "truths": ("stages.simulate.truths", "Photograph simulated test subjects' sessions at other ages."),
     "quality": ("stages.reconstruct.ranking", "Rank sessions by how far their maps can be trusted."),
     "import-weights": ("stages.train.import_weights", "Take over the official weights of MTLFace's recogniser."),
+    "judge": (
+        "stages.synthesise.judge",
+        "Hold made faces of other ages to the truth, before a network that made none.",
+    ),
     "verify": ("stages.evaluate.verify", "Exact rates of all pairs of a file of embeddings, however many."),
     "view": ("stages.reconstruct.view", "Draw a session's maps as a picture."),
 }

@@ -77,6 +77,13 @@ class Contract(BaseModel):
 
 def save_run(folder: str | Path, contract: Contract, state: dict[str, Tensor]) -> None:
     """Write ``contract.json`` and ``weights.safetensors`` into a folder; the state must hold no class head."""
+    folder = Path(folder)
+    save_tensors(folder / "weights.safetensors", state)
+    write_json(folder / "contract.json", contract.model_dump(mode="json"))
+
+
+def save_tensors(path: Path, state: dict[str, Tensor]) -> None:
+    """Write tensors by name as safetensors, whole or not at all."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -86,10 +93,8 @@ def save_run(folder: str | Path, contract: Contract, state: dict[str, Tensor]) -
         except SafetensorError as error:  # which is how it says that a disk is full
             raise OSError(str(error)) from error
 
-    folder = Path(folder)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    write_atomic(folder / "weights.safetensors", write)
-    write_json(folder / "contract.json", contract.model_dump(mode="json"))
+    write_atomic(path, write)
 
 
 def read_contract(path: Path) -> Contract:
@@ -104,19 +109,29 @@ def read_contract(path: Path) -> Contract:
 
 def load_run(folder: str | Path) -> tuple[Contract, dict[str, Tensor]]:
     """Read and check a run's contract and weights (tensors alone: no code is ever loaded)."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     described, weights = folder / "contract.json", folder / "weights.safetensors"
     for path in (described, weights):
         if not path.is_file():
             raise UserError(f"{path} is missing: train this run first (`psface train` or `psface fuse`)")
-    contract = read_contract(described)
+    return read_contract(described), load_tensors(weights)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name that `save_tensors` has written.
+
+    Raises
+    ------
+    UserError
+        They cannot be read, or hold values that are not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        state = load_file(str(weights))
+        state = load_file(str(path))
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:  # KeyError: a type torch lacks
-        raise UserError(f"{weights} cannot be read: train the run again") from error
+        raise UserError(f"{path} cannot be read: train the run again") from error
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
-        raise UserError(f"{weights} holds values that are not finite: train the run again")
-    return contract, state
+        raise UserError(f"{path} holds values that are not finite: train the run again")
+    return state

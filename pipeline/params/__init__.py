@@ -7,26 +7,26 @@ valid. A section's class documents each of its keys.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self, TypeVar, get_args
+from typing import Self, TypeVar, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError, nearest
 from pipeline.faults import explain, kind_of
-from pipeline.params.base import Modality, Section
+from pipeline.params.base import Modality, RunName, Section
 from pipeline.params.recognition import ArcFace, Augment, CosFace, Evaluate, Fuse, MagFace, Report, Train, Triplet
 from pipeline.params.sessions import Balance, Crop, Deal, Ingest, Photographs, Reconstruct, WearMask
 from pipeline.params.simulate import Ages, Effects, Frequencies, Light, Rig, Simulate, Truths, Variation
+from pipeline.params.synthesis import Synthesise
 from pipeline.yamlfile import read_yaml
 
 __all__ = [
     "Ages", "ArcFace", "Augment", "Balance", "CosFace", "Crop", "Deal", "Effects", "Evaluate", "Frequencies", "Fuse",
-    "Ingest", "Light", "MagFace", "Params", "Photographs", "Reconstruct", "Report", "Rig", "Simulate", "Train",
-    "Triplet", "Truths", "Variation", "WearMask", "load", "section",
+    "Ingest", "Light", "MagFace", "Params", "Photographs", "Reconstruct", "Report", "Rig", "Simulate", "Synthesise",
+    "Train", "Triplet", "Truths", "Variation", "WearMask", "load", "section",
 ]  # fmt: skip
 
 
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 DEFAULTS = "defaults"  # the entry of `train:` that only holds the YAML anchor which the others share
 
 
@@ -41,6 +41,7 @@ class Params(Section):
     balance: Balance | None = None
     train: dict[RunName, Train] | None = None
     fuse: dict[RunName, Fuse] | None = None
+    synthesise: dict[RunName, Synthesise] | None = None
     evaluate: Evaluate | None = None
     report: Report | None = None
 

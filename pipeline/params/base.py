@@ -16,6 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Transfer = Literal["linear", "srgb"] | Annotated[float, Field(ge=1, le=4)]  # a tone curve: its name or its gamma
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what all generators take
 
 

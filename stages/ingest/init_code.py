@@ -21,13 +21,13 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from pipeline.cli import STAGES
-from pipeline.params import Balance, Crop, Evaluate, Fuse, Ingest, Reconstruct, Report, Train
+from pipeline.params import Balance, Crop, Evaluate, Fuse, Ingest, Reconstruct, Report, Synthesise, Train
 from pipeline.progress import wrote
 from pipeline.tables import write_text
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "ingest": Ingest, "reconstruct": Reconstruct, "crop": Crop, "balance": Balance, "train": Train, "fuse": Fuse,
-    "evaluate": Evaluate, "report": Report,
+    "synthesise": Synthesise, "evaluate": Evaluate, "report": Report,
 }  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def test_a_group_is_computed_by_its_own_filters() -> None:
         for key, value in module.state_dict().items():
             cut = value[mine] if value.ndim and value.shape[0] == 26 else value
             state[key] = cut[:, mine] if cut.ndim == 4 and cut.shape[1] == 26 else cut
-        alone.load_state_dict(state)
+        alone.load_state_dict({**state, "masks": alone.masks})
         several = torch.full((2,), group)
         torch.testing.assert_close(module(x, several), alone(x, torch.zeros(2, dtype=torch.long)))
 

@@ -173,6 +173,7 @@ VERBS: dict[str, list[str]] = {
     **{verb: [] for verb in STAGES},
     "train": ["albedo"],
     "fuse": ["all"],
+    "synthesise": ["aged"],
     "evaluate": ["all"],
     "maps": ["im0.png", "im1.png", "im2.png", "--lights", "lights.csv", "-o", "session.exr"],
 }

@@ -1,0 +1,128 @@
+"""A judge before whom syntheses are tried: the truth's faces and what it says of them, its thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.ager import Ager
+from models.embedding import Embedded, embed
+from models.generator import restore_generator
+from models.recogniser import Recogniser
+from models.registry import restore_model
+from pipeline.ageing import AgeingContract, AgeingRun
+from pipeline.attributes import AGE
+from pipeline.errors import UserError
+from pipeline.faces import Faces, mirror
+from pipeline.progress import track
+from pipeline.samples import FaceStore, read_samples
+from pipeline.strips import sheet
+from pipeline.verification import pair_scores, threshold_at
+from stages.synthesise.build import load_recogniser
+from stages.synthesise.judging import Made, Truths, chunks_of, distances, make_all, read_truths, years_of
+from stages.synthesise.verdict import differences, verdict
+
+SHOWN = 5  # sessions in the picture
+
+
+def load_ager(run: AgeingRun, source: Path) -> Ager:
+    """The networks of a run.
+
+    Raises
+    ------
+    UserError
+        Its tensors do not fit what it says of itself.
+    """
+    seeing, network = run.contract.recogniser.network, run.contract.network
+    try:
+        recogniser = restore_model(seeing.name, run.recogniser, **seeing.kwargs)
+        generator = restore_generator(run.generator, **network.kwargs)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{source}: its weights do not fit its networks ({error}): make the run again") from error
+    assert isinstance(recogniser, Recogniser)
+    return Ager(recogniser, generator).to(_device())
+
+
+class Trial:
+    """The truths' faces before a judge.
+
+    Parameters
+    ----------
+    run : AgeingRun
+        The synthesis, for what it sees.
+    judge : path
+        A folder of `psface train` that tells the age.
+    truths, faces : path
+        The truth's table of sessions, and its packed faces.
+    """
+
+    def __init__(self, run: AgeingRun, judge: Path, truths: Path, faces: Path) -> None:
+        self.contract, network = load_recogniser(judge)
+        contract, seeing = run.contract, run.recogniser
+        wanted = contract.recogniser.modalities
+        if sorted(self.contract.modalities) != sorted(wanted) or self.contract.size != contract.recogniser.size:
+            raise UserError(
+                f"{judge}: this judge sees {', '.join(self.contract.modalities)} of {self.contract.size} px, the "
+                f"synthesis makes {', '.join(wanted)} of {contract.recogniser.size} px: train one that sees the same"
+            )
+        if all(torch.equal(x, seeing[name]) for name, x in network.state_dict().items() if name in seeing):
+            raise UserError(
+                f"{judge}: this is the recogniser that the synthesis was trained before: take another's word"
+            )
+        self.network: nn.Module = network.to(_device())
+        self.truths: Truths = read_truths(truths, faces, wanted)
+        self.said: Embedded = embed(self.network, self.truths.faces, device=_device(), mirror=mirror)
+
+    def thresholds(self, fars: Mapping[str, float], *, faces: Path, sessions: Path, splits: Path) -> dict[str, float]:
+        """The judge's cosine that so many impostor pairs of the validation split exceed, by name of the rate."""
+        packed, vocabulary = Faces(faces), self.contract.vocabulary
+        samples = read_samples(
+            "validation", faces=packed, sessions=sessions, splits=splits, attributes=[AGE], vocabulary=vocabulary
+        )
+        shown = FaceStore(packed, self.contract.modalities, samples.row).all()
+        scores = pair_scores(embed(self.network, shown, device=_device(), mirror=mirror).embeddings, samples.subject)
+        return {name: threshold_at(scores, far) for name, far in fars.items()}
+
+    def hold(
+        self, ager: Ager, contract: AgeingContract, thresholds: Mapping[str, float]
+    ) -> tuple[dict[str, Any], Made]:
+        """What a synthesis reaches, and what was measured of its faces."""
+        chunks = track(chunks_of(self.truths), f"judge {contract.run}")
+        made = make_all(ager, contract, self.network, self.truths, self.said, chunks)
+        source, target = made.pairs.T
+        unit = self.said.embeddings / np.linalg.norm(self.said.embeddings, axis=1, keepdims=True)
+        as_they_are = [{name: x[at] for name, x in self.truths.faces.items()} for at in (source, target)]
+        own = {"cosine": (unit[source] * unit[target]).sum(axis=1), "years": years_of(self.said)}
+        own |= {"distance": distances(*as_they_are)}
+        return verdict(self.truths, thresholds, own, made), made
+
+    def differences(self, thresholds: Mapping[str, float], one: Made, other: Made) -> dict[str, Any]:
+        """One synthesis less another."""
+        if not np.array_equal(one.pairs, other.pairs):
+            raise UserError("the two syntheses can make different groups of ages: train both on the same faces")
+        return differences(self.truths, thresholds, one, other)
+
+    def picture(self, ager: Ager, contract: AgeingContract) -> np.ndarray:
+        """Some sessions, the youngest face first, then made and true ones of the other ages in turn."""
+        sessions = np.unique(self.truths.session)
+        whole = [s for s in sessions if (self.truths.session == s).sum() == len(np.unique(self.truths.years))]
+        some = [whole[int(i)] for i in np.unique(np.linspace(0, len(whole) - 1, SHOWN).round())] if whole else []
+        members = [np.flatnonzero(self.truths.session == s) for s in some] or [np.arange(1)]
+        ordered = np.stack([each[np.argsort(self.truths.years[each])] for each in members])  # (rows, ages)
+        start = ordered[:, ordered.shape[1] // 2]
+        faces = {name: x[start] for name, x in self.truths.faces.items()}
+        columns, names = [faces], [f"face, {self.truths.years[start[0]]}"]
+        for column in ordered.T:
+            years = str(self.truths.years[column[0]])
+            columns += [ager(faces, contract.group(years)), {n: x[column] for n, x in self.truths.faces.items()}]
+            names += [f"made, {years}", f"true, {years}"]
+        return sheet([{name: x.numpy() for name, x in column.items()} for column in columns], names)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

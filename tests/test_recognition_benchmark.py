@@ -12,19 +12,21 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import recognition, recognition_tables
+from benchmarks import recognition_tables
+from benchmarks.recognition import Recognition
 from benchmarks.recognition_rows import Scored, counted, difference_rows, run_rows
+from benchmarks.runs import Benchmark, merged
 from pipeline.params import load
 from pipeline.verification import matrix_pairs, rates
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "recognition"
 LISTED = yaml.safe_load((RECIPE / "experiments.yaml").read_text())["runs"]
-ROOT, OWN = (yaml.safe_load((folder / "params.yaml").read_text()) for folder in (RECIPE.parent.parent, RECIPE))
+BENCHMARK = Recognition()
 
 
 @pytest.mark.parametrize("name", [name for name, run in LISTED.items() if "thesis" not in run])
 def test_every_run_has_valid_parameters_that_differ_from_the_others(name: str, tmp_path: Path) -> None:
-    made = recognition.params_of(name, LISTED[name], 8, ROOT, OWN)
+    made = BENCHMARK.params_of(name, LISTED[name], 8)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(made))
     entries = load(path).train or load(path).fuse
@@ -32,81 +34,81 @@ def test_every_run_has_valid_parameters_that_differ_from_the_others(name: str, t
     entry = entries[name]
     assert entry.seed == 8
     assert list(entry.modalities) == LISTED[name].get("fuse", LISTED[name].get("modalities"))
-    others = [recognition.params_of(name, run, 8, ROOT, OWN) for other, run in LISTED.items() if other != name]
+    others = [BENCHMARK.params_of(name, run, 8) for other, run in LISTED.items() if other != name]
     assert made not in others
 
 
 def test_changes_go_into_maps_and_another_loss_replaces_one() -> None:
     base = {"lr": 1, "augment": {"mirror": 0.5, "turn": True}, "identity": {"loss": "magface", "l_a": 10}}
     changes = {"augment": {"turn": False}, "identity": {"loss": "arcface", "margin": 0.3}, "lr": 2}
-    assert recognition.merged(base, changes) == {
+    assert merged(base, changes) == {
         "lr": 2, "augment": {"mirror": 0.5, "turn": False}, "identity": {"loss": "arcface", "margin": 0.3},
     }  # fmt: skip
-    assert recognition.merged({"adversaries": {"pose": 0.1}}, {"adversaries": None}) == {"adversaries": {}}
+    assert merged({"adversaries": {"pose": 0.1}}, {"adversaries": None}) == {"adversaries": {}}
     assert base["augment"]["turn"]
 
 
-def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path) -> None:
+    benchmark = Recognition(tmp_path)
     folder = tmp_path / "runs" / "7" / "normal"
     folder.mkdir(parents=True)
     run = LISTED["normal"]
-    assert not recognition.is_done("normal", run, 7, "a: 1\n")
+    assert not benchmark.is_done("normal", run, 7, "a: 1\n")
     (folder / "done.json").write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
-    assert recognition.is_done("normal", run, 7, "a: 1\n")
-    assert not recognition.is_done("normal", run, 7, "a: 2\n")
+    assert benchmark.is_done("normal", run, 7, "a: 1\n")
+    assert not benchmark.is_done("normal", run, 7, "a: 2\n")
 
 
-def test_a_fusion_is_done_again_after_one_of_its_branches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fusion_is_done_again_after_one_of_its_branches(tmp_path: Path) -> None:
     """Its own parameters are the same, and its rows stayed those of branches that were no more."""
-    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    benchmark = Recognition(tmp_path)
     for second, name in enumerate(("normal", "depth", "normal-depth", "albedo")):
         path = tmp_path / "runs" / "7" / name / "done.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
         os.utime(path, (second, second))
-    assert recognition.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
+    assert benchmark.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
     os.utime(tmp_path / "runs" / "7" / "depth" / "done.json", (9, 9))
-    assert not recognition.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
+    assert not benchmark.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
     for run in LISTED.values():
-        assert set(recognition.branches_of(run)) <= set(LISTED)
-    assert len(recognition.branches_of(LISTED["thesis-normal+albedo+depth"])) == 3
-    assert recognition.branches_of(LISTED["thesis-normal"]) == recognition.branches_of(LISTED["early"]) == []
+        assert set(benchmark.branches_of(run)) <= set(LISTED)
+    assert len(benchmark.branches_of(LISTED["thesis-normal+albedo+depth"])) == 3
+    assert benchmark.branches_of(LISTED["thesis-normal"]) == benchmark.branches_of(LISTED["early"]) == []
 
 
 def test_the_minutes_of_a_run_that_was_stopped_are_not_those_of_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    benchmark = Recognition(tmp_path)
     stops = [True, False]
 
-    def psface(*_: str | Path) -> None:
+    def psface(*_: object) -> None:
         if stops and stops.pop(0):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recognition, "psface", psface)
+    monkeypatch.setattr(Benchmark, "psface", psface)
     with pytest.raises(KeyboardInterrupt):
-        recognition.work("normal", LISTED["normal"], 7, "a: 1\n")
+        benchmark.work("normal", LISTED["normal"], 7, "a: 1\n")
     for expected in (None, 0.0):  # where it was stopped, and from the beginning
-        recognition.work("normal", LISTED["normal"], 7, "a: 1\n")
+        benchmark.work("normal", LISTED["normal"], 7, "a: 1\n")
         done = json.loads((tmp_path / "runs" / "7" / "normal" / "done.json").read_text())
         assert done == {"params": "a: 1\n", "minutes": expected}
     evaluated(tmp_path / "runs" / "7" / "normal", 0.5)
-    assert "training.minutes" in {row["metric"] for row in recognition.rows({})}
+    assert "training.minutes" in {row["metric"] for row in benchmark.rows({})}
     (tmp_path / "runs" / "7" / "normal" / "done.json").write_text(json.dumps(done | {"minutes": None}))
-    assert "training.minutes" not in {row["metric"] for row in recognition.rows({})}
+    assert "training.minutes" not in {row["metric"] for row in benchmark.rows({})}
 
 
 def test_splits_of_a_runs_own_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of an earlier data set lay there, and a run was trained on them."""
-    monkeypatch.setattr(recognition, "RECIPE", tmp_path)
+    benchmark = Recognition(tmp_path)
     asked: list[tuple[str | Path, ...]] = []
-    monkeypatch.setattr(recognition, "psface", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(Benchmark, "psface", lambda _, *arguments: asked.append(arguments))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "splits-none.parquet").touch()
-    assert recognition.splits_of(Path("params.yaml"), LISTED["no-balance"]) == Path("data/splits-none.parquet")
+    assert benchmark.splits_of(Path("params.yaml"), LISTED["no-balance"]) == Path("data/splits-none.parquet")
     assert [arguments[0] for arguments in asked] == ["balance"]
-    assert recognition.splits_of(Path("params.yaml"), LISTED["normal"]) == Path("data/splits.parquet")
+    assert benchmark.splits_of(Path("params.yaml"), LISTED["normal"]) == Path("data/splits.parquet")
     assert len(asked) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def one_thread() -> None:
     """Networks and matrices as small as these wait for their threads longer than they work, the more so where two
     processes test; what a test starts is left alone.
     """
+    for pool in ("cv2", "scipy.linalg", "sklearn"):  # what a test loads later brings as many threads as there are cores
+        importlib.import_module(pool)
     torch.set_num_threads(1)
     threadpool_limits(1)
 

@@ -146,7 +146,9 @@ def _numbers(values: pd.Series) -> np.ndarray:
 
 
 def _albedo(faces: Faces, rows: np.ndarray) -> np.ndarray:
-    """(N,) median albedo inside the mask."""
+    """(N,) median albedo inside the mask; NaN of photographs, which have none."""
+    if not (faces.folder / "albedo.npy").exists():
+        return np.full(len(rows), np.nan)
     albedo, mask = faces.array("albedo"), faces.mask()
     inside = [np.asarray(albedo[row][..., 0], dtype=float)[mask[row] > 0] for row in rows]
     return np.array([np.median(pixels) if pixels.size else np.nan for pixels in inside])

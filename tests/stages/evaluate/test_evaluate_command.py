@@ -62,6 +62,17 @@ def test_writes_all_of_it(fabricate):
     assert "facial_hair" not in metrics["attributes"]  # the run does not read it
 
 
+def test_photographs_have_no_albedo_and_no_skin_tone(fabricate):
+    """A data set that was cropped without maps could not be evaluated."""
+    fabricate()
+    before = evaluate("normal")
+    Path("data/faces/albedo.npy").unlink()
+    metrics = evaluate("normal")
+    assert metrics["verification"] == before["verification"]
+    assert metrics["differentials"]["gender"] == before["differentials"]["gender"]
+    assert metrics["differentials"].get("skin_tone") != before["differentials"]["skin_tone"]
+
+
 def test_the_files_agree_with_the_metrics(fabricate):
     fabricate()
     metrics = evaluate("normal")

@@ -9,7 +9,7 @@ WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_
 TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition
+.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition mask-data mask-yale masks
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,3 +67,17 @@ benchmark-data: $(BIN)/.ready ## the faces of the recognition benchmark (docs/re
 
 recognition: $(BIN)/.ready ## train and score every run of the recognition benchmark; goes on where it was stopped
 	@$(BIN)/python benchmarks/recognition.py
+
+mask-data: $(BIN)/.ready ## the faces of the networks that know of masks (docs/masks.md): 20 minutes
+	@cd recipes/mask && "$(CURDIR)/$(BIN)/dvc" repro
+
+mask-yale: ## the real faces with painted masks: make mask-yale DATA=/path/to/CroppedYale
+	@test -d "$(DATA)" || { echo "make mask-yale DATA=/path/to/CroppedYale: '$(DATA)' is not a folder" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(BIN)/.ready
+	@mkdir -p recipes/mask-yale/data
+	@ln -sfn "$$(realpath "$(DATA)")" recipes/mask-yale/data/frames
+	@cd recipes/mask-yale && "$(CURDIR)/$(BIN)/dvc" repro
+
+masks: $(BIN)/.ready ## train and score every run of recipes/mask; goes on where it was stopped
+	@$(BIN)/python benchmarks/masks_runs.py
+	@$(BIN)/python benchmarks/masks_tables.py

@@ -59,7 +59,7 @@ class Recognition(Benchmark):
 
     def score_more(self, name: str, seed: int) -> bool:
         """Score a run on the real faces, where they are there and its scores are not."""
-        folder, data = Path("runs") / str(seed) / name, REAL / "data"
+        folder, data = self.place(seed, name), REAL / "data"
         scored = (self.folder / folder / "yale" / "embeddings.npz").exists()
         if name not in self.listed()["yale"] or scored or not (data / "splits.parquet").exists():
             return False

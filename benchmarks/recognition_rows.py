@@ -1,6 +1,7 @@
 """The rows of docs/results/recognition.csv: the rates of a run, those of its first rig, and paired differences of two.
 
-    run, seed, metric (as in metrics.json), value, low, high (95 %, by resampling subjects), n (what it is counted over)
+    run, seed, device (of the training: cpu or cuda), metric (as in metrics.json), value, low, high (95 %, by resampling
+    subjects), n (what it is counted over)
 
 `same_rig.`, `across_rigs.` and `first_rig.` before a metric say which sessions were compared, `yale.` that they were of
 real faces. A difference has both
@@ -22,7 +23,7 @@ import pandas as pd
 from pipeline.identification import Ranks, expected_ranks, protocols, rank1_difference
 from pipeline.verification import PairScores, cosine_matrix, difference, matrix_pairs, resample, verification
 
-COLUMNS = ["run", "seed", "metric", "value", "low", "high", "n"]
+COLUMNS = ["run", "seed", "device", "metric", "value", "low", "high", "n"]
 FARS = (0.01, 0.001)
 RESAMPLES, SEED = 1000, 7
 PARTS = ("", "same_rig", "across_rigs", "first_rig")

@@ -3,7 +3,8 @@
     python benchmarks/recognition_tables.py
 
 Each table stands between `<!-- NAME -->` and `<!-- /NAME -->` in the page and is written anew. A cell is the mean over
-the seeds that are done, with the mean of their intervals' ends; what has no row yet is left empty.
+the trainings that are done (a seed on a kind of device), with the mean of their intervals' ends; what has no row yet is
+left empty. Minutes are those on a processor.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ class Results:
     """The rows of recognition.csv, looked up by run and metric."""
 
     def __init__(self, table: pd.DataFrame) -> None:
+        table = table[(table["metric"] != "training.minutes") | (table["device"] == "cpu")]
         self.means = table.groupby(["run", "metric"])[["value", "low", "high"]].mean()
-        self.seeds = table.groupby("run")["seed"].nunique()
+        self.trainings = table[["run", "seed", "device"]].drop_duplicates().groupby("run").size()
         self.table = table.set_index(["run", "metric"]).sort_index()
 
     def value(self, run: str, metric: str) -> float | None:
-        """Mean over the seeds."""
+        """Mean over the trainings."""
         return float(self.means.loc[(run, metric), "value"]) if (run, metric) in self.means.index else None
 
     def cell(self, run: str, metric: str, *, signed: bool = False, bounds: bool = True) -> str:
@@ -56,15 +58,15 @@ class Results:
         return text if pd.isna(low) or not bounds else f"{text} [{rate(low, signed)}, {rate(high, signed)}]"
 
     def told_apart(self, run: str, metric: str) -> str:
-        """In how many of the seeds the interval of a difference leaves out 0: ``2 of 3``."""
+        """In how many of the trainings the interval of a difference leaves out 0: ``2 of 3``."""
         if (run, metric) not in self.means.index:
             return ""
         rows = self.table.loc[[(run, metric)]]
         return f"{int(((rows['low'] > 0) | (rows['high'] < 0)).sum())} of {len(rows)}"
 
     def done(self, run: str) -> str:
-        """How many seeds."""
-        return str(self.seeds.get(run, 0))
+        """How many trainings."""
+        return str(self.trainings.get(run, 0))
 
 
 def rate(value: float, signed: bool = False) -> str:
@@ -83,28 +85,30 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def modalities(found: Results) -> str:
     """What a network sees, over all sessions, on the first rig and across the rigs."""
     head = ["run", "AUC", "rank-1", "TAR at FAR 1e-3", "first rig: AUC", "rank-1", "TAR at 1e-3", "across rigs: rank-1",
-            "raw pixels: rank-1", "minutes", "seeds"]  # fmt: skip
+            "raw pixels: rank-1", "minutes", "trainings"]  # fmt: skip
     metrics = ["verification.auc", RANK1, TAR, "first_rig.verification.auc", "first_rig.identification.rank1",
                f"first_rig.{TAR}", "identification.across_rigs.rank1"]  # fmt: skip
     rows = []
     for run in (*SINGLE, *FUSED, "triplet"):
         raw = found.cell(run, f"raw_pixels.{RANK1}", bounds=False)
         minutes = found.value(run, "training.minutes")
-        last = [raw, "" if minutes is None else f"{minutes:.1f}", found.done(run)] if run in found.seeds.index else []
+        last = (
+            [raw, "" if minutes is None else f"{minutes:.1f}", found.done(run)] if run in found.trainings.index else []
+        )
         rows.append([f"`{run}`", *(found.cell(run, metric) for metric in metrics), *(last or ["", "", ""])])
     return markdown(head, rows)
 
 
 def paying(found: Results) -> str:
     """Fusions less raw photographs, paired."""
-    head = ["difference", "sessions", "AUC", "in how many seeds told apart", "rank-1", "TAR at FAR 1e-3"]
+    head = ["difference", "sessions", "AUC", "told apart", "rank-1", "TAR at FAR 1e-3"]
     parts = {"": "all", "same_rig.": "same rig", "across_rigs.": "across rigs"}
     pairs = [f"{first} - {second}" for second in ("frames", "frame") for first in (*FUSED, "normal")]
     rows = [
         [f"`{pair}`", where, found.cell(pair, f"{part}verification.auc", signed=True),
          found.told_apart(pair, f"{part}verification.auc"),
          found.cell(pair, f"{part}identification.rank1", signed=True), found.cell(pair, f"{part}{TAR}", signed=True)]
-        for pair in pairs for part, where in parts.items() if pair in found.seeds.index
+        for pair in pairs for part, where in parts.items() if pair in found.trainings.index
     ]  # fmt: skip
     return markdown(head, rows)
 
@@ -119,7 +123,7 @@ def thesis(found: Results) -> str:
         "TAR at FAR 1e-3",
         "AUC, best epoch on test",
         "norms below l_a",
-        "seeds",
+        "trainings",
     ]
     rows = []
     for ours, theirs in THESIS.items():
@@ -142,7 +146,7 @@ def fusions(found: Results) -> str:
 
 def changes(found: Results, base: str, runs: Sequence[str]) -> str:
     """Runs beside the one that they are compared with."""
-    head = ["run", "AUC", f"less `{base}`", "told apart", "rank-1", f"less `{base}`", "told apart", "seeds"]
+    head = ["run", "AUC", f"less `{base}`", "told apart", "rank-1", f"less `{base}`", "told apart", "trainings"]
     own = [found.cell(base, metric) for metric in ("verification.auc", RANK1)]
     rows = [[f"`{base}`", own[0], "", "", own[1], "", "", found.done(base) if any(own) else ""]]
     for run in runs:

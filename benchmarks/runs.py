@@ -3,9 +3,10 @@
 A benchmark is a workspace with faces in `data/` and an `experiments.yaml` that lists `runs`, each by what differs from
 a base, `seeds` (a run may name fewer), and in `compare` the paired differences that are asked for. Each run is the real
 commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside its results in
-runs/SEED/RUN. A run whose results are there and whose parameters are the same is left alone, unless a run that it fuses
-has been trained since; one that was stopped goes on. Runs share nothing but the faces (and a fusion its branches), so
-that several processes may each make some. After each, the benchmark's table is written anew from all results.
+runs/DEVICE/SEED/RUN, for a processor and a GPU round differently, and what is compared in pairs is of one. A run whose
+results are there and whose parameters are the same is left alone, unless a run that it fuses has been trained since;
+one that was stopped goes on. Runs share nothing but the faces (and a fusion its branches), so that several processes
+may each make some. After each, the benchmark's table is written anew from all results.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,6 +31,7 @@ from benchmarks.recognition_rows import COLUMNS, difference_rows, run_rows
 from pipeline.tables import write_atomic, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # that networks are trained on here
 COMMAND = "from pipeline.cli import main; main()"  # where psface is not installed, its code still runs
 
 
@@ -60,6 +63,10 @@ class Benchmark:
     folder: Path
     results: Path
     made_by: str
+
+    def place(self, seed: int, name: str) -> Path:
+        """The folder of a run, in the workspace."""
+        return Path("runs") / DEVICE / str(seed) / name
 
     def listed(self) -> dict[str, Any]:
         """What experiments.yaml says."""
@@ -100,7 +107,7 @@ class Benchmark:
 
     def work(self, name: str, run: Mapping[str, Any], seed: int, text: str) -> None:
         """Train or fuse a run, and score it."""
-        folder = Path("runs") / str(seed) / name
+        folder = self.place(seed, name)
         (self.folder / folder).mkdir(parents=True, exist_ok=True)
         goes_on = self._was_begun(folder, text)
         write_atomic(self.folder / folder / "params.yaml", lambda path: path.write_text(text))
@@ -131,11 +138,10 @@ class Benchmark:
 
     def is_done(self, name: str, run: Mapping[str, Any], seed: int, text: str) -> bool:
         """Whether a run's results are there, by the same parameters and of the same branches."""
-        runs = self.folder / "runs" / str(seed)
-        path = runs / name / "done.json"
+        path = self.folder / self.place(seed, name) / "done.json"
         if not path.exists() or json.loads(path.read_text())["params"] != text:
             return False
-        branches = [runs / branch / "done.json" for branch in self.branches_of(run)]
+        branches = [path.parent.parent / branch / "done.json" for branch in self.branches_of(run)]
         return not any(each.exists() and each.stat().st_mtime_ns > path.stat().st_mtime_ns for each in branches)
 
     def branches_of(self, run: Mapping[str, Any]) -> list[str]:
@@ -157,15 +163,17 @@ class Benchmark:
     def rows(self, compared: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
         """A row a rate of every run that is done, and of the differences of those that are compared."""
         found = []
-        for path in sorted(self.folder.glob("runs/*/*/done.json")):
-            folder, name, seed = path.parent, path.parent.name, int(path.parts[-3])
+        for path in sorted(self.folder.glob("runs/*/*/*/done.json")):
+            folder = path.parent
+            device, seed, name = folder.parts[-3:]
+            whose = {"seed": int(seed), "device": device}
             minutes = json.loads(path.read_text())["minutes"]
             taken = [] if minutes is None else [{"metric": "training.minutes", "value": minutes}]
-            found += [{"run": name, "seed": seed, **row} for row in (*self.run_rows(folder), *taken)]
+            found += [{"run": name, **whose, **row} for row in (*self.run_rows(folder), *taken)]
             for other in compared.get(name, ()):
                 if (folder.parent / other / "done.json").exists():
                     gaps = self.difference_rows(folder, folder.parent / other)
-                    found += [{"run": f"{name} - {other}", "seed": seed, **row} for row in gaps]
+                    found += [{"run": f"{name} - {other}", **whose, **row} for row in gaps]
         return found
 
     def write_table(self) -> None:

@@ -15,7 +15,7 @@ import yaml
 from benchmarks import recognition_tables
 from benchmarks.recognition import Recognition
 from benchmarks.recognition_rows import Scored, counted, difference_rows, run_rows
-from benchmarks.runs import Benchmark, merged
+from benchmarks.runs import DEVICE, Benchmark, merged
 from pipeline.params import load
 from pipeline.verification import matrix_pairs, rates
 
@@ -50,7 +50,7 @@ def test_changes_go_into_maps_and_another_loss_replaces_one() -> None:
 
 def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path) -> None:
     benchmark = Recognition(tmp_path)
-    folder = tmp_path / "runs" / "7" / "normal"
+    folder = tmp_path / "runs" / DEVICE / "7" / "normal"
     folder.mkdir(parents=True)
     run = LISTED["normal"]
     assert not benchmark.is_done("normal", run, 7, "a: 1\n")
@@ -63,12 +63,12 @@ def test_a_fusion_is_done_again_after_one_of_its_branches(tmp_path: Path) -> Non
     """Its own parameters are the same, and its rows stayed those of branches that were no more."""
     benchmark = Recognition(tmp_path)
     for second, name in enumerate(("normal", "depth", "normal-depth", "albedo")):
-        path = tmp_path / "runs" / "7" / name / "done.json"
+        path = tmp_path / "runs" / DEVICE / "7" / name / "done.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
         os.utime(path, (second, second))
     assert benchmark.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
-    os.utime(tmp_path / "runs" / "7" / "depth" / "done.json", (9, 9))
+    os.utime(tmp_path / "runs" / DEVICE / "7" / "depth" / "done.json", (9, 9))
     assert not benchmark.is_done("normal-depth", LISTED["normal-depth"], 7, "a: 1\n")
     for run in LISTED.values():
         assert set(benchmark.branches_of(run)) <= set(LISTED)
@@ -91,11 +91,11 @@ def test_the_minutes_of_a_run_that_was_stopped_are_not_those_of_its_end(
         benchmark.work("normal", LISTED["normal"], 7, "a: 1\n")
     for expected in (None, 0.0):  # where it was stopped, and from the beginning
         benchmark.work("normal", LISTED["normal"], 7, "a: 1\n")
-        done = json.loads((tmp_path / "runs" / "7" / "normal" / "done.json").read_text())
+        done = json.loads((tmp_path / "runs" / DEVICE / "7" / "normal" / "done.json").read_text())
         assert done == {"params": "a: 1\n", "minutes": expected}
-    evaluated(tmp_path / "runs" / "7" / "normal", 0.5)
+    evaluated(tmp_path / "runs" / DEVICE / "7" / "normal", 0.5)
     assert "training.minutes" in {row["metric"] for row in benchmark.rows({})}
-    (tmp_path / "runs" / "7" / "normal" / "done.json").write_text(json.dumps(done | {"minutes": None}))
+    (tmp_path / "runs" / DEVICE / "7" / "normal" / "done.json").write_text(json.dumps(done | {"minutes": None}))
     assert "training.minutes" not in {row["metric"] for row in benchmark.rows({})}
 
 
@@ -192,29 +192,36 @@ def test_a_rate_is_counted_over_what_it_is_a_share_of(name: str, counts: dict, n
     assert counted(name, counts) == n
 
 
-def test_the_page_has_a_place_for_each_table_and_cells_are_means_over_seeds() -> None:
+def test_the_page_has_a_place_for_each_table_and_cells_are_means_over_trainings() -> None:
     rows = [
         {
             "run": "normal",
             "seed": seed,
+            "device": device,
             "metric": "verification.auc",
             "value": 0.95 + seed / 100,
             "low": 0.9,
             "high": 1.0,
         }
-        for seed in (1, 2)
+        for seed, device in ((1, "cpu"), (2, "cpu"), (2, "cuda"))
     ] + [
-        {"run": "relu - normal", "seed": seed, "metric": "verification.auc", "value": -0.02, "low": -0.03, "high": high}
+        {"run": "relu - normal", "seed": seed, "device": "cpu", "metric": "verification.auc", "value": -0.02,
+         "low": -0.03, "high": high}
         for seed, high in ((1, -0.01), (2, 0.01))
-    ]
+    ] + [
+        {"run": "normal", "seed": 2, "device": device, "metric": "training.minutes", "value": value}
+        for device, value in (("cpu", 6.0), ("cuda", 3.0))
+    ]  # fmt: skip
     found = recognition_tables.Results(pd.DataFrame(rows))
-    assert found.cell("normal", "verification.auc") == ".965 [.900, 1.000]"
+    assert found.cell("normal", "verification.auc") == ".967 [.900, 1.000]"
     assert found.cell("relu - normal", "verification.auc", signed=True) == "-.020 [-.030, +.000]"
+    assert found.done("normal") == "3"
+    assert found.value("normal", "training.minutes") == 6
     assert found.told_apart("relu - normal", "verification.auc") == "1 of 2"
     assert found.cell("relu", "verification.auc") == ""
     page = (RECIPE.parent.parent / "docs" / "recognition.md").read_text()
     made = recognition_tables.filled(page, found)
-    assert "| `normal` | .965 [.900, 1.000] |" in made
+    assert "| `normal` | .967 [.900, 1.000] |" in made
     assert "| `resnet18` |" not in made  # not done yet
     assert recognition_tables.filled(made, found) == made
 

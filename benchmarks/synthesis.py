@@ -1,0 +1,125 @@
+"""Face age synthesis over several seeds: trains, judges, and writes the rows of docs/results/age.csv that are its own.
+
+    cd recipes/fas && dvc repro truths-crop                  # once, after make aifr: the faces of the truth
+    python benchmarks/synthesis.py [--seeds 7 8 9] [--of frame maps] [--processes 1]
+    python benchmarks/synthesis.py --rows                    # the rows alone, of the runs that are there
+
+Of each seed and kind of face: a recogniser and a judge (`psface train`), the generator and the one-hot baseline
+(`psface synthesise`), and both before the judge (`psface judge`), by recipes/fas/params.yaml with other seeds. A run
+lies in recipes/fas/runs/SEED/NAME; what is there already is left alone, what was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.recognition_rows import COLUMNS
+from pipeline.tables import write_csv, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "fas"
+FACES, TRUTHS = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
+RESULTS = ROOT / "docs" / "results" / "age.csv"
+SEEDS, KINDS = (7, 8, 9), ("frame", "maps")
+JUDGES = 1000  # is added to a seed: nobody judges what was made before him
+PSFACE = (sys.executable, "-c", "from pipeline.cli import main; main()")
+
+
+def params_of(seed: int) -> dict[str, Any]:
+    """The recipe's parameters with other seeds."""
+    values: dict[str, Any] = yaml.safe_load((RECIPE / "params.yaml").read_text(encoding="utf-8"))
+    for name, entry in values["train"].items():
+        entry["seed"] = seed + JUDGES * name.endswith("-judge")
+    for entry in values["synthesise"].values():
+        entry["seed"] = seed
+    return values
+
+
+def psface(folder: Path, done: Path, *arguments: str | Path) -> None:
+    """A command in a seed's folder, unless what it writes is there."""
+    if (folder / done).exists():
+        return
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    subprocess.run([*PSFACE, *map(str, arguments)], cwd=folder, check=True, env={**os.environ, "PYTHONPATH": paths})
+
+
+def work(seed: int, kind: str) -> None:
+    """Train and judge one seed's runs of one kind of face."""
+    folder = RECIPE / "runs" / str(seed)
+    data = ["--faces", FACES / "faces", "--sessions", FACES / "sessions.parquet", "--splits", FACES / "splits.parquet"]
+    for name in (kind, f"{kind}-judge"):
+        out = Path(name) / "train"
+        psface(folder, out / "validation.json", "train", name, *data, "--output", out)
+    for name in (kind, f"{kind}-onehot"):
+        out, seeing = Path(name) / "synthesise", Path(kind) / "train"
+        psface(folder, out / "validation.json", "synthesise", name, *data, "--recogniser", seeing, "--output", out)
+    run, against, out = Path(kind) / "synthesise", Path(f"{kind}-onehot") / "synthesise", Path(kind) / "judge"
+    judge = ["judge", kind, "--judge", Path(f"{kind}-judge") / "train", "--run", run, "--against", against]
+    truths = ["--truths", TRUTHS / "truths.parquet", "--truths-faces", TRUTHS / "truths-faces"]
+    psface(folder, out / "metrics.json", *judge, *data, *truths, "--output", out)
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """A row a rate of every judged run, of its baseline, and of their difference."""
+    for path in sorted(RECIPE.glob("runs/*/*/judge/metrics.json")):
+        seed, name = int(path.parts[-4]), path.parts[-3]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        parts = {f"fas/{name}": found, f"fas/{name}-onehot": found.pop("against"),
+                 f"fas/{name} - {name}-onehot": found.pop("difference")}  # fmt: skip
+        for run, values in parts.items():
+            yield from ({"run": run, "seed": seed, **row} for row in leaves(values, ""))
+
+
+def leaves(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """Dotted names of all rates below, with interval and counts."""
+    if "value" in values:
+        yield {"metric": name, **{key: values[key] for key in ("value", "low", "high", "n")}}
+        return
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "counts":
+            yield from leaves(value, f"{name}.{key}".lstrip("."))
+
+
+def write_rows(own: list[dict[str, Any]]) -> None:
+    """Put the rows into docs/results/age.csv, in place of the earlier ones of these runs; others' stay."""
+    table = pd.DataFrame(own, columns=COLUMNS)
+    if RESULTS.exists():
+        before = pd.read_csv(RESULTS)
+        table = pd.concat([before[~before["run"].str.startswith("fas/")], table], ignore_index=True)
+    write_csv(RESULTS, table)
+    print(f"wrote {RESULTS.relative_to(ROOT)} ({len(own)} rows)", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("--of", nargs="*", default=KINDS, choices=KINDS, help="kinds of faces")
+    parser.add_argument("--processes", type=int, default=1, help="how many seeds and kinds at a time")
+    parser.add_argument("--rows", action="store_true", help="write the rows alone")
+    options = parser.parse_args(arguments)
+    if not options.rows:
+        for seed in options.seeds:
+            folder = RECIPE / "runs" / str(seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "params.yaml", yaml.safe_dump(params_of(seed), sort_keys=False))
+        tasks = [(seed, kind) for seed in options.seeds for kind in options.of]
+        with ThreadPoolExecutor(options.processes) as pool:
+            for task in [pool.submit(work, *task) for task in tasks]:
+                task.result()
+    write_rows(list(rows()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -28,7 +28,7 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.recognition import merged
+from benchmarks.runs import merged
 from pipeline.tables import write_atomic, write_csv, write_parquet
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -51,6 +51,7 @@ class Scored:
             self.session, self.subject, self.rig, embedding = (
                 saved[name][order] for name in ("session", "subject", "rig", "embedding")
             )
+            self.years = saved["age"][order] if "age" in saved else None
         self.on_first = self.rig == np.unique(self.rig)[0]
         self.similarity = cosine_matrix(embedding)
 

@@ -115,7 +115,7 @@ def run_branch(place: Workspace, modality: str, settings: Evaluate, minutes: flo
     done = train(fit, test, minutes=minutes, epochs=epochs)
     probed = read_probed_set(contract, faces=place.faces, seed=settings.seed, **place.tables)
     assert probed is not None  # there are training sessions: the network was trained on them
-    fitted_on = embed(fit.network, probed.faces.all()[modality], modality)[0], probed.subject, probed.binary
+    fitted_on = embed(fit.network, probed.faces.all()[modality], modality)[0], probed.subject, probed.labels
     embeddings, probabilities = embed(fit.network, data.inputs[modality], modality)
     own = own_rows(done, probabilities, data, samples)
     place.write(modality, contract, settings, data, (embeddings, probabilities, fitted_on), own)

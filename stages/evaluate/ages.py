@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from models.age import GROUPS, bounds_of
+from pipeline.attributes import MISSING
 from pipeline.verification import interval
+
+
+def age_group(years: np.ndarray) -> np.ndarray:
+    """(N,) the published group of each age, from 0; -1 where it is missing (NaN, or below 0)."""
+    known = np.nan_to_num(years, nan=MISSING)
+    return np.where(known >= 0, np.digitize(known, bounds_of(GROUPS), right=True), MISSING)
 
 
 def age_scores(probabilities: np.ndarray, age: np.ndarray, subjects: np.ndarray, weights: np.ndarray) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def command(
     data = read_evaluation_set(contract, faces=faces, sessions=sessions, splits=splits, quality=quality)
     probed = read_probed_set(contract, faces=faces, sessions=sessions, splits=splits, seed=settings.seed)
     said = embed_faces(network, data.inputs)
-    fitted_on = None if probed is None else (embed_store(network, probed.faces), probed.subject, probed.binary)
+    fitted_on = None if probed is None else (embed_store(network, probed.faces), probed.subject, probed.labels)
     results: Results = evaluate_run(contract, settings, data, said.embeddings, said.probabilities, fitted_on, pairs)
     folder = output or Path("runs", run, "evaluate")
     write_results(folder, run, contract, data, results, faces, said.gates)

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from pipeline.attributes import ATTRIBUTES, told
+from pipeline.attributes import AGE, ATTRIBUTES, told
 from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces
 from pipeline.samples import FaceStore, Samples, read_samples, read_splits
 from pipeline.tables import read_parquet
+from stages.evaluate.ages import age_group
 
 PHOTOMETRIC = ("residual", "integrability")
 MOST_PROBED = 2000  # training sessions that are embedded for the probes
@@ -22,10 +23,13 @@ MOST_PROBED = 2000  # training sessions that are embedded for the probes
 
 @dataclass(frozen=True)
 class ProbedSet:
-    """Training sessions that probes are fitted on: subjects (M,), binary labels (M,) by attribute, and their faces."""
+    """Training sessions that probes are fitted on: subjects (M,), labels (M,) by attribute, and their faces.
+
+    Labels are binary; that of `age` is its group. -1 where missing.
+    """
 
     subject: np.ndarray
-    binary: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
     faces: FaceStore
 
 
@@ -89,7 +93,7 @@ def read_evaluation_set(
         rigs=known["rig"].to_numpy(dtype=str),
         binary={name: binary[name] for name in told(binary)},
         facts={
-            "age": _numbers(known.reindex(columns=["age"])["age"]),
+            AGE: _numbers(known.reindex(columns=[AGE])[AGE]),
             "albedo": _albedo(packed, samples.row),
             "detector": _numbers(
                 packed.index.set_index("session").reindex(columns=["score"]).loc[samples.session, "score"]
@@ -127,8 +131,10 @@ def read_probed_set(contract: Contract, *, faces: Path, sessions: Path, splits: 
     drawn = np.arange(len(samples))
     if len(drawn) > MOST_PROBED:
         drawn = np.sort(np.random.default_rng(seed).choice(len(drawn), MOST_PROBED, replace=False))
-    binary = in_binary({name: codes[drawn] for name, codes in samples.labels.items()}, contract.vocabulary)
-    return ProbedSet(samples.subject[drawn], binary, FaceStore(packed, contract.modalities, samples.row[drawn]))
+    labels = in_binary({name: codes[drawn] for name, codes in samples.labels.items()}, contract.vocabulary)
+    known = read_parquet(sessions, made_by="ingest", columns={"id": str}).set_index("id").reindex(columns=[AGE])
+    labels[AGE] = age_group(_numbers(known.loc[samples.session[drawn], AGE]))
+    return ProbedSet(samples.subject[drawn], labels, FaceStore(packed, contract.modalities, samples.row[drawn]))
 
 
 def in_binary(labels: dict[str, np.ndarray], vocabulary: str) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ Where attributes have been erased by what training subjects showed (`models.eras
 win. So a third probe (`crossed`) has labelled faces of people like those it is tried on: it is fitted, in a line too,
 on half of the test subjects and tried on the other half, and the other way about.
 
+An age is read by its group, one of seven; the constant answer is right in a seventh of them.
+
 References: Y. Elazar, Y. Goldberg, "Adversarial removal of demographic attributes from text data", EMNLP 2018,
 arXiv:1808.06640 (what an adversary no longer finds, a fresh classifier often does).
 """
@@ -53,7 +55,8 @@ def probe_attributes(
     Parameters
     ----------
     train, test
-        Embeddings (N, D), subjects (N,) and binary labels by attribute (N,), -1 where missing, of subjects apart.
+        Embeddings (N, D), subjects (N,) and labels by attribute (N,), -1 where missing, of subjects apart. Classes
+        are those of ``train``; of an attribute that has one alone, two are expected.
     weights
         (R, S) resampled test subjects.
     seed
@@ -62,7 +65,7 @@ def probe_attributes(
     Returns
     -------
     ``{"linear", "mlp", "crossed": balanced accuracies, "linear_auroc", "mlp_auroc", "crossed_auroc",
-    "chance": {"value": 0.5}, "counts": {...}}``, or ``{"absent": reason}``.
+    "chance": {"value": 1 / classes}, "counts": {...}}``, or ``{"absent": reason}``.
     """
     if set(np.unique(train[1])) & set(np.unique(test[1])):
         raise ValueError("expected probes to be fitted on other subjects than those they are tried on")
@@ -70,8 +73,9 @@ def probe_attributes(
     rows, seen = _standardised(train[0], test[0])
     for name in test[2]:
         known = train[2][name] != MISSING
-        reason = _too_few(train[2][name][known], train[1][known], "training") or _too_few(
-            test[2][name][test[2][name] != MISSING], test[1][test[2][name] != MISSING], "test"
+        count = max(2, int(max(labels[name].max(initial=0) for labels in (train[2], test[2]))) + 1)
+        reason = _too_few(train[2][name][known], train[1][known], "training", count) or _too_few(
+            test[2][name][test[2][name] != MISSING], test[1][test[2][name] != MISSING], "test", count
         )
         if reason:
             result[name] = {"absent": reason}
@@ -80,12 +84,12 @@ def probe_attributes(
         for kind, fit in (("linear", _linear), ("mlp", _mlp)):
             with _one_thread():
                 said = fit(rows[known], train[2][name][known], train[1][known], seed)(seen)
-            found = attribute_scores(np.stack([1 - said, said], axis=1), test[2][name], test[1], weights)
+            found = attribute_scores(said, test[2][name], test[1], weights)
             part[kind], part[f"{kind}_auroc"] = found["balanced_accuracy"], found["auroc"]
         said = _crossed(test[0], test[2][name], test[1], seed)
-        found = attribute_scores(np.stack([1 - said, said], axis=1), test[2][name], test[1], weights)
+        found = attribute_scores(said, test[2][name], test[1], weights)
         part["crossed"], part["crossed_auroc"] = found["balanced_accuracy"], found["auroc"]
-        part["chance"] = {"value": 0.5}
+        part["chance"] = {"value": 1 / count}
         part["counts"] = {"fitted_on": int(known.sum()), "tried_on": int((test[2][name] != MISSING).sum())}
         result[name] = part
     return result
@@ -114,8 +118,8 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _too_few(labels: np.ndarray, subjects: np.ndarray, which: str) -> str:
-    for code in (0, 1):
+def _too_few(labels: np.ndarray, subjects: np.ndarray, which: str, count: int) -> str:
+    for code in range(count):
         sessions, people = int((labels == code).sum()), len(np.unique(subjects[labels == code]))
         if sessions < FEWEST or people < FEWEST // 2:
             return f"{sessions} {which} sessions of {people} subjects have the class {code}"
@@ -123,8 +127,9 @@ def _too_few(labels: np.ndarray, subjects: np.ndarray, which: str) -> str:
 
 
 def _crossed(embeddings: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) what a linear probe fitted on the other half of the subjects says of each session."""
-    said, known = np.full(len(labels), 0.5), np.flatnonzero(labels != MISSING)
+    """(N, n) what a linear probe fitted on the other half of the subjects says of each session."""
+    known = np.flatnonzero(labels != MISSING)
+    said = np.full((len(labels), len(np.unique(labels[known]))), 0.5)
     half = _held_out(labels[known], subjects[known], seed, share=0.5)
     for fitted_on, tried_on in ((known[half], known[~half]), (known[~half], known[half])):
         rows, seen = _standardised(embeddings[fitted_on], embeddings[tried_on])
@@ -134,18 +139,19 @@ def _crossed(embeddings: np.ndarray, labels: np.ndarray, subjects: np.ndarray, s
 
 
 def _held_out(labels: np.ndarray, subjects: np.ndarray, seed: int, share: float = HELD_OUT) -> np.ndarray:
-    """(N,) bool: sessions of some subjects, with both classes on either side where that can be had."""
+    """(N,) bool: sessions of some subjects, with all classes on either side where that can be had."""
     rng = np.random.default_rng(seed)
     names = np.unique(subjects)
     for _ in range(20):
         out = np.isin(subjects, rng.choice(names, max(1, round(share * len(names))), replace=False))
-        if all(len(np.unique(labels[side])) == 2 for side in (out, ~out)):
+        if all(len(np.unique(labels[side])) == len(np.unique(labels)) for side in (out, ~out)):
             break
     return np.asarray(out)
 
 
 def _balanced(said: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean([((said > 0.5) == c)[labels == c].mean() for c in (0, 1) if (labels == c).any()]))
+    guess = said.argmax(axis=1)
+    return float(np.mean([(guess == c)[labels == c].mean() for c in np.unique(labels)]))
 
 
 def _linear(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> Read:
@@ -156,7 +162,7 @@ def _linear(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: in
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(rows[chosen], labels[chosen])
-        return lambda seen: np.asarray(model.predict_proba(seen)[:, 1])
+        return lambda seen: np.asarray(model.predict_proba(seen))
 
     scored = [_balanced(fitted(c, ~out)(rows[out]), labels[out]) for c in STRENGTHS]
     return fitted(STRENGTHS[int(np.argmax(scored))], np.ones(len(rows), dtype=bool))
@@ -164,32 +170,46 @@ def _linear(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: in
 
 def _mlp(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> Read:
     """The state that did best on the held-out subjects, over the weight decays and all epochs."""
-    out = _held_out(labels, subjects, seed)
-    share = np.bincount(labels[~out], minlength=2) / (~out).sum()
-    x, y = (torch.from_numpy(values[~out]).float() for values in (rows, labels.astype(float)))
-    each = torch.where(y > 0.5, 0.5 / max(share[1], 1e-9), 0.5 / max(share[0], 1e-9))
+    out, count = _held_out(labels, subjects, seed), len(np.unique(labels))
+    share = np.bincount(labels[~out], minlength=count) / (~out).sum()
+    x, y = torch.from_numpy(rows[~out]).float(), torch.from_numpy(labels[~out])
+    each = torch.from_numpy(1 / count / np.maximum(share, 1e-9)).float()[y]
     shown = torch.from_numpy(rows[out]).float()
     best, chosen = -1.0, None
     for decay in DECAYS:
         generator = torch.Generator().manual_seed(seed)
-        net = _network(rows.shape[1], generator)
+        net = _network(rows.shape[1], count, generator)
         optimiser = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=decay)
         for _ in range(EPOCHS):
             for batch in torch.randperm(len(x), generator=generator).split(BATCH):
-                loss = functional.binary_cross_entropy_with_logits(net(x[batch])[:, 0], y[batch], weight=each[batch])
+                loss = _loss(net(x[batch]), y[batch], each[batch])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
             with torch.no_grad():
-                score = _balanced(net(shown)[:, 0].sigmoid().numpy(), labels[out])
+                score = _balanced(_shares(net(shown)).numpy(), labels[out])
             if score > best:
                 best, chosen = score, [p.detach().clone() for p in net.parameters()]
-    first, bias, second, last = (p.double().numpy() for p in chosen or net.parameters())
-    return lambda seen: 1 / (1 + np.exp(-(np.maximum(seen @ first.T + bias, 0) @ second.T + last)[:, 0]))
+    first, bias, second, last = (p.double() for p in chosen or net.parameters())
+    return lambda seen: _shares(torch.relu(torch.from_numpy(seen).double() @ first.T + bias) @ second.T + last).numpy()
 
 
-def _network(dimension: int, generator: torch.Generator) -> nn.Sequential:
-    layers = nn.Linear(dimension, HIDDEN), nn.Linear(HIDDEN, 1)
+def _loss(logits: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of classes (B,), weighed; two classes have one logit."""
+    if logits.shape[1] == 1:
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], y.float(), weight=weight)
+    return (weight * functional.cross_entropy(logits, y, reduction="none")).mean()
+
+
+def _shares(logits: torch.Tensor) -> torch.Tensor:
+    """(N, classes) probabilities."""
+    if logits.shape[1] == 1:
+        return torch.cat([1 - logits.sigmoid(), logits.sigmoid()], dim=1)
+    return logits.softmax(dim=1)
+
+
+def _network(dimension: int, classes: int, generator: torch.Generator) -> nn.Sequential:
+    layers = nn.Linear(dimension, HIDDEN), nn.Linear(HIDDEN, 1 if classes == 2 else classes)
     for layer in layers:
         nn.init.normal_(layer.weight, 0, (2 / layer.in_features) ** 0.5, generator=generator)
         nn.init.zeros_(layer.bias)

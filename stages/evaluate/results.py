@@ -13,7 +13,7 @@ from pipeline.attributes import AGE, ATTRIBUTES, classes
 from pipeline.contract import Contract
 from pipeline.params import Evaluate
 from pipeline.verification import resample
-from stages.evaluate.ages import age_scores
+from stages.evaluate.ages import age_group, age_scores
 from stages.evaluate.attributes import attribute_scores, class_counts, confusion
 from stages.evaluate.differentials import differentials, subject_groups
 from stages.evaluate.folds import draw_pairs, fold_accuracy
@@ -23,7 +23,7 @@ from stages.evaluate.pairs import read_pairs
 from stages.evaluate.probes import probe_attributes
 from stages.evaluate.quality import error_versus_discard, qualities
 from stages.evaluate.scoring import Recognition, macro_metrics, recognise, recognition_counts, recognition_metrics
-from stages.evaluate.splits import split_labels, split_scores
+from stages.evaluate.splits import ages_apart, make_splits, split_scores
 
 FittedOn = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
 
@@ -73,7 +73,7 @@ def evaluate_run(
     embeddings, probabilities
         Of the test sessions: (N, D), and by attribute (N, classes).
     fitted_on
-        Embeddings, subjects and binary labels of training sessions for the probes; None where there are none.
+        Embeddings, subjects and labels of training sessions for the probes; None where there are none.
     pairs
         A file of pairs in folds; drawn where None.
     """
@@ -136,11 +136,13 @@ def _invariance(
     seed: int,
 ) -> dict[str, Any]:
     at = operating(found.scores, draws)
-    labels = split_labels(data.binary, data.rigs)
-    split = {"absent": at} if isinstance(at, str) else split_scores(at, found.similarity, data.samples.subject, labels)
+    subjects, years = data.samples.subject, data.facts[AGE]
+    splits = make_splits(data.binary, data.rigs, years, subjects)
+    split = {"absent": at} if isinstance(at, str) else split_scores(at, found.similarity, subjects, splits)
     if fitted_on is None:
         return {"split": split, "probe": {"absent": "no training sessions in this workspace to fit probes on"}}
-    tried = embeddings, data.samples.subject, data.binary
+    read = data.binary | ({AGE: age_group(years)} if ages_apart(years, subjects) else {})
+    tried = embeddings, subjects, read
     return {"split": split, "probe": probe_attributes(fitted_on, tried, draws, seed=seed)}
 
 

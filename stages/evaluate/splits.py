@@ -5,20 +5,64 @@ pairs are held against all impostor pairs, as they would be in use: the AUC of t
 the common threshold (`stages.evaluate.groups`), and the rank-1 of probes whose own gallery session is so related to
 them, the rest of the gallery being as it comes. The FMR is of the group's impostor pairs at that threshold: where two
 people in spectacles are taken for one another more often, it shows there.
+
+Where subjects come at several ages, pairs are also split by the years between the two sessions, as cross-age
+verification is told; with the EER and the FNMR at the FMRs that the pairs of that gap and all impostor pairs have.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.attributes import MISSING, classes
+from pipeline.attributes import AGE, MISSING, classes
 from pipeline.identification import rank1_pairs
-from pipeline.verification import interval
+from pipeline.verification import PairScores, interval, verification
 from stages.evaluate.groups import Operating, group_aucs
 
 FEWEST = 30  # genuine pairs of a group that is scored
+GAPS = {"0_to_10": (0, 10), "10_to_30": (10, 30), "over_30": (30, np.inf)}  # years: above the first, to the second
+FMRS = (0.01, 0.001)
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """Pairs of sessions by an attribute's codes (N,), -1 where missing, and its classes by name."""
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+    ends: ClassVar[tuple[str, str]] = ("same", "changed")
+
+    def conditions(self, pairs: np.ndarray) -> dict[str, np.ndarray]:
+        """As the function `conditions`."""
+        return conditions(self.codes, self.names, pairs)
+
+
+@dataclass(frozen=True)
+class ByAge:
+    """Pairs of sessions by the years between them; ages (N,), NaN where unknown."""
+
+    years: np.ndarray
+    ends: ClassVar[tuple[str, str]] = ("0_to_10", "over_30")
+
+    def conditions(self, pairs: np.ndarray) -> dict[str, np.ndarray]:
+        """Masks over pairs (2, P) of sessions, by gap; those of unknown age are in none."""
+        first, second = self.years[pairs]
+        gap = np.abs(first - second)
+        return {name: (gap > low if low else gap >= 0) & (gap <= high) for name, (low, high) in GAPS.items()}
+
+
+Splits = dict[str, ByClass | ByAge]
+
+
+def ages_apart(years: np.ndarray, subjects: np.ndarray) -> bool:
+    """Whether some subject comes at ages (N,) that are further apart than the smallest gap."""
+    known = np.isfinite(years)
+    each = (years[known & (subjects == subject)] for subject in np.unique(subjects[known]))
+    return any(np.ptp(ages) > GAPS["0_to_10"][1] for ages in each)
 
 
 def conditions(labels: np.ndarray, names: tuple[str, ...], pairs: np.ndarray) -> dict[str, np.ndarray]:
@@ -29,16 +73,19 @@ def conditions(labels: np.ndarray, names: tuple[str, ...], pairs: np.ndarray) ->
     return {**found, "same": known & (first == second), "changed": known & (first != second)}
 
 
-def split_labels(binary: dict[str, np.ndarray], rigs: np.ndarray) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
-    """What pairs are split by: each attribute with its classes, and the rig."""
-    found = {name: (binary[name], classes(name, "binary")) for name in binary}
-    return found | {"rig": (np.unique(rigs, return_inverse=True)[1], ())}
+def make_splits(binary: dict[str, np.ndarray], rigs: np.ndarray, years: np.ndarray, subjects: np.ndarray) -> Splits:
+    """What pairs are split by: each attribute with its classes, the rig, and the ages where subjects have several."""
+    found: Splits = {name: ByClass(binary[name], classes(name, "binary")) for name in binary}
+    found["rig"] = ByClass(np.unique(rigs, return_inverse=True)[1], ())
+    return found | ({AGE: ByAge(years)} if ages_apart(years, subjects) else {})
 
 
 def split_scores(
-    at: Operating, similarity: np.ndarray, subjects: np.ndarray, labels: dict[str, tuple[np.ndarray, tuple[str, ...]]]
+    at: Operating, similarity: np.ndarray, subjects: np.ndarray, splits: Splits
 ) -> dict[str, dict[str, Any]]:
-    """By attribute and condition: counts, `auc`, `tmr`, `fmr`, `rank1`; and `gap`, changed less same, of the last two.
+    """By attribute and condition: counts, `auc`, `tmr`, `fmr`, `rank1`; of ages also `eer` and FNMRs at `FMRS`.
+
+    And `gap`, changed less same (of ages the largest less the smallest), of `rank1` and `tmr`.
 
     Parameters
     ----------
@@ -48,22 +95,22 @@ def split_scores(
         (N, N) scores.
     subjects
         (N,) labels.
-    labels
-        What `split_labels` returns.
+    splits
+        What `make_splits` returns.
     """
     probe, own, first, drawn = rank1_pairs(similarity, subjects)
     ranked = _Ranked(np.searchsorted(at.scores.subjects, subjects.astype(str))[probe], first, drawn, at.weights)
     masks = {
         (name, condition): mask
-        for name, (codes, names) in labels.items()
-        for condition, mask in conditions(codes, names, at.scores.genuine_sessions).items()
+        for name, split in splits.items()
+        for condition, mask in split.conditions(at.scores.genuine_sessions).items()
     }
     scored = {"/".join(key): mask for key, mask in masks.items() if mask.sum() >= FEWEST}
     aucs = group_aucs(at.scores, scored, at.weights)
     result: dict[str, dict[str, Any]] = {}
-    for name, (codes, names) in labels.items():
-        impostor = conditions(codes, names, at.scores.impostor_sessions)
-        probes = conditions(codes, names, np.stack([probe, own]))
+    for name, split in splits.items():
+        impostor = split.conditions(at.scores.impostor_sessions)
+        probes = split.conditions(np.stack([probe, own]))
         part: dict[str, Any] = {}
         for condition in impostor:
             mask = masks[name, condition]
@@ -72,12 +119,34 @@ def split_scores(
                 continue
             rank1 = interval(*ranked.share(probes[condition]))
             part[condition] = _group(at, mask, impostor[condition], aucs[f"{name}/{condition}"], rank1)
-        if all("absent" not in part[condition] for condition in ("same", "changed")):
-            part["gap"] = _gap(
-                at, ranked, (masks[name, "changed"], probes["changed"]), (masks[name, "same"], probes["same"])
-            )
+            if isinstance(split, ByAge):
+                part[condition] |= error_rates(of_gap(at.scores, mask), at.weights)
+        if all("absent" not in part[condition] for condition in split.ends):
+            same, changed = split.ends
+            part["gap"] = _gap(at, ranked, (masks[name, changed], probes[changed]), (masks[name, same], probes[same]))
         result[name] = part
     return result
+
+
+def of_gap(scores: PairScores, genuine: np.ndarray) -> PairScores:
+    """The genuine pairs that a mask (G,) chooses beside all impostor pairs, so that thresholds are those of all."""
+    return scores.subset(genuine, np.ones(len(scores.impostor), dtype=bool))
+
+
+def error_rates(scores: PairScores, weights: np.ndarray, fmrs: Sequence[float] = FMRS) -> dict[str, Any]:
+    """`eer`, and `fnmr@fmr=...` at the lowest threshold whose FMR does not exceed each of ``fmrs``."""
+    found = verification(scores, fmrs, weights)
+    return {"eer": found["eer"]} | {
+        name.replace("tar@far", "fnmr@fmr"): as_error(rate) for name, rate in found.items() if name.startswith("tar@")
+    }
+
+
+def as_error(rate: dict[str, Any]) -> dict[str, Any]:
+    """1 less a rate with its interval; why there is none stays."""
+    if "value" not in rate:
+        return rate
+    turned = {"value": rate["value"], "low": rate["high"], "high": rate["low"]}
+    return {key: None if value is None else 1 - value for key, value in turned.items()}
 
 
 def _group(

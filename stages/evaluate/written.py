@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.attributes import AGE
 from pipeline.contract import Contract
 from pipeline.faces import Faces
 from pipeline.tables import write_atomic, write_csv, write_json
@@ -24,6 +25,7 @@ from stages.evaluate.curves import (
 from stages.evaluate.inputs import EvaluationSet
 from stages.evaluate.results import Results
 from stages.evaluate.retrieval import choose_examples, draw_retrieval, face_pictures
+from stages.evaluate.splits import ages_apart
 
 
 def write_results(
@@ -52,6 +54,8 @@ def write_results(
     _write_retrieval(folder / "retrieval.png", run, contract, data, results, faces)
     tables: dict[str, Any] = {"session": data.samples.session, "subject": data.samples.subject, "rig": data.rigs}
     tables |= {"embedding": results.embeddings} | ({} if gates is None else {"gate": gates})
+    if ages_apart(data.facts[AGE], data.samples.subject):
+        tables |= {AGE: data.facts[AGE]}
     write_atomic(folder / "embeddings.npz", lambda p: np.savez(p, **tables))
 
 

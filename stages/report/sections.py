@@ -29,6 +29,14 @@ MORE = {
     f"macro rank{HYPHEN}1": ("macro", "identification", "overall", "rank1"),
 }
 MOST_TRUSTING = 5  # faces shown for each modality
+AGED = {
+    "age error in years": ("age", "mean_absolute_error"),
+    **{
+        f"FNMR @ 1e{HYPHEN}{digit}, {words}": ("invariance", "split", "age", gap, f"fnmr@fmr=1e-{digit}")
+        for digit in (2, 3)
+        for gap, words in (("0_to_10", "0 to 10 years"), ("10_to_30", "10 to 30"), ("over_30", "over 30"))
+    },
+}
 GROUP = {"auc": "AUC", "tmr": "TMR", "fmr": "FMR", "rank1": f"rank{HYPHEN}1"}
 TEXTS = {
     "more": (
@@ -37,7 +45,7 @@ TEXTS = {
     ),
     "invariance": (
         "What fresh probes, fitted on the frozen identity embeddings of training subjects, still read of test subjects"
-        " (balanced accuracy, chance .5), and what a change between two sessions costs."
+        " (balanced accuracy; chance .5, of an age's seven groups .143), and what a change between two sessions costs."
     ),
     "quality": (
         "FNMR at one FMR before and after the fifth of the pairs with the lowest quality is dropped. A gain above 0:"
@@ -88,6 +96,7 @@ def draw_sections(runs: Sequence[Run], comparison: Mapping[str, Any]) -> list[Se
     invariance = {
         "What probes read, by run": _probes(runs),
         f"Rank{HYPHEN}1 where it changed, less where it did not, by run": _gaps(runs),
+        "Errors by the years between two sessions, at one threshold, and of the age, by run": _by_run(runs, AGED),
         f"Pairs by what they share, under {shown.name}": _splits(shown),
     }
     trust = {"Weight of each modality, by run": _trust(runs)} | {

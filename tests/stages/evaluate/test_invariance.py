@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline.verification import matrix_pairs, rates, resample
+from stages.evaluate.ages import age_group
 from stages.evaluate.differentials import differentials, subject_groups
 from stages.evaluate.groups import group_aucs, operating
 from stages.evaluate.probes import probe_attributes
-from stages.evaluate.splits import conditions, split_scores
+from stages.evaluate.splits import ByAge, ByClass, ages_apart, conditions, make_splits, split_scores
 
 
 def population(seed: int = 0, subjects: int = 30, each: int = 6, shift: float = 0.0):
@@ -28,7 +29,7 @@ def scored(shift: float):
     similarity = unit @ unit.T
     weights = resample(30, 100, np.random.default_rng(1))
     at = operating(matrix_pairs(similarity, labels), weights)
-    return split_scores(at, similarity, labels, {"spectacles": (worn, ("no", "yes"))})["spectacles"], at, worn
+    return split_scores(at, similarity, labels, {"spectacles": ByClass(worn, ("no", "yes"))})["spectacles"], at, worn
 
 
 def test_the_groups_are_those_of_a_loop():
@@ -69,7 +70,7 @@ def test_the_rank1_of_all_is_that_of_its_parts():
     unit, labels, worn = population()
     similarity = unit @ unit.T
     at = operating(matrix_pairs(similarity, labels), resample(30, 100, np.random.default_rng(1)))
-    one = split_scores(at, similarity, labels, {"x": (np.zeros(len(worn), dtype=int), ("all",))})["x"]
+    one = split_scores(at, similarity, labels, {"x": ByClass(np.zeros(len(worn), dtype=int), ("all",))})["x"]
     from pipeline.identification import protocols
 
     overall = protocols(similarity, labels, np.array(["a"] * len(labels)))["overall"].cmc()[0]
@@ -213,3 +214,73 @@ def test_a_probe_never_meets_a_test_subject_and_wants_both_classes():
     one = {"spectacles": np.zeros_like(labels["spectacles"])}
     found = probe_attributes(data, (vectors, people, one), np.ones((1, 40)), seed=7)
     assert found["spectacles"] == {"absent": "0 test sessions of 0 subjects have the class 1"}
+
+
+def aged(drift: float):
+    """30 people at six ages each: embeddings move with the age, each person's in a direction of its own."""
+    rng = np.random.default_rng(2)
+    labels = np.repeat([f"s{i:02d}" for i in range(30)], 6)
+    years = rng.uniform(5, 75, size=len(labels))
+    years[0] = np.nan
+    moves = rng.normal(size=(30, 12)).repeat(6, axis=0) * (np.nan_to_num(years, nan=40)[:, None] - 40) / 35
+    vectors = rng.normal(size=(30, 12)).repeat(6, axis=0) + 0.4 * rng.normal(size=(len(labels), 12)) + drift * moves
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    at = operating(matrix_pairs(unit @ unit.T, labels), resample(30, 100, np.random.default_rng(1)))
+    return split_scores(at, unit @ unit.T, labels, {"age": ByAge(years)})["age"], at, years
+
+
+def test_pairs_by_the_years_between_them_are_those_of_a_loop_at_the_thresholds_of_all():
+    found, at, years = aged(1.0)
+    gap = np.abs(np.subtract(*years[at.scores.genuine_sessions]))
+    masks = {"0_to_10": gap <= 10, "10_to_30": (gap > 10) & (gap <= 30), "over_30": gap > 30}
+    for name, mask in masks.items():
+        assert found[name]["counts"]["genuine"] == mask.sum()
+        missed = np.mean(at.scores.genuine[mask] <= at.threshold)
+        assert found[name]["fnmr@fmr=1e-2"]["value"] == pytest.approx(missed)
+        assert found[name]["fnmr@fmr=1e-2"]["low"] < found[name]["fnmr@fmr=1e-2"]["high"]
+        eer = rates(at.scores.subset(mask, np.ones(len(at.scores.impostor), bool)))["eer"][0]
+        assert found[name]["eer"]["value"] == pytest.approx(eer)
+        assert "needs at least" in found[name]["fnmr@fmr=1e-3"]["absent"]
+    assert sum(mask.sum() for mask in masks.values()) == len(gap) - 5  # one session's age is not known
+
+
+def test_years_cost_where_faces_move_with_them_and_nothing_where_not():
+    moved, still = aged(1.5)[0], aged(0.0)[0]
+    assert moved["gap"]["tmr"]["high"] < -0.2
+    assert still["gap"]["tmr"]["low"] < 0.02
+    assert still["gap"]["tmr"]["high"] > -0.02
+
+
+def test_pairs_are_split_by_age_only_where_somebody_comes_at_several():
+    subjects = np.array(["a", "a", "b", "b"])
+    assert not ages_apart(np.array([20.0, 30, 50, 50]), subjects)
+    assert ages_apart(np.array([20.0, 30.5, 50, 50]), subjects)
+    assert not ages_apart(np.array([20.0, np.nan, 50, np.nan]), subjects)
+    rigs = np.array(["x"] * 4)
+    assert list(make_splits({}, rigs, np.full(4, np.nan), subjects)) == ["rig"]
+    assert list(make_splits({}, rigs, np.array([1.0, 70, 5, 5]), subjects)) == ["rig", "age"]
+
+
+def test_ages_are_probed_by_their_published_group():
+    ages = np.array([np.nan, -1, 0, 10, 10.5, 20, 60, 60.1, 99])
+    assert age_group(ages).tolist() == [-1, -1, 0, 0, 1, 1, 5, 6, 6]
+
+
+def grouped(seed: int, subjects: int, leak: float):
+    rng = np.random.default_rng(seed)
+    people = np.repeat(np.arange(subjects), 7)
+    group = rng.integers(0, 7, size=len(people))
+    vectors = rng.normal(size=(len(people), 16))
+    vectors[:, :2] += leak * np.stack([np.cos(group / 2), np.sin(group / 2)], axis=1)
+    return vectors.astype(np.float32), np.array([f"{seed}-{p}" for p in people]), {"age": group}
+
+
+def test_probes_read_one_of_several_classes_and_chance_is_one_of_as_many():
+    weights = resample(60, 100, np.random.default_rng(0))
+    leaking = probe_attributes(grouped(0, 120, 12.0), grouped(1, 60, 12.0), weights, seed=7)["age"]
+    silent = probe_attributes(grouped(4, 120, 0.0), grouped(5, 60, 0.0), weights, seed=7)["age"]
+    for kind in ("linear", "mlp", "crossed"):
+        assert leaking[kind]["value"] > 0.6
+        assert leaking[f"{kind}_auroc"]["value"] > 0.9
+        assert abs(silent[kind]["value"] - 1 / 7) < 0.06
+    assert leaking["chance"] == {"value": 1 / 7}

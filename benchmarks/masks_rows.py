@@ -2,11 +2,11 @@
 
     run, seed, metric, value, low, high (95 %, by resampling subjects), n (pairs, probes or sessions counted over)
 
-A run is ``family.what``. Verification and rank-1 are told by what the two sessions of a pair wear: ``bare-bare``,
+A run is ``family-what``. Verification and rank-1 are told by what the two sessions of a pair wear: ``bare-bare``,
 ``masked-bare`` (the probe is masked), ``masked-masked``; ``yale.`` before a metric says that the faces are real and
 their masks painted. Genuine and impostor pairs are both of that kind. One visit with and without its mask is no pair.
 ``first - second`` is a paired difference, ``first / second`` the ratio of the errors of two runs on the same sessions
-and resampled subjects. ``pixels.what`` compares the preprocessed pixels as they are.
+and resampled subjects. ``pixels-what`` compares the preprocessed pixels as they are.
 """
 
 from __future__ import annotations
@@ -82,36 +82,45 @@ class Scored:
         return expected_ranks(self.similarity, self.subject, gallery=self.mask == gallery, probes=self.mask == probe)
 
 
-def rows(recipe: Path, tables: Mapping[str, Path], listed: Mapping[str, Any]) -> list[Row]:
-    """A row a rate of every run that is done, and of the comparisons of those that are compared.
+def run_rows(run: Path, tables: Mapping[str, Path]) -> Iterator[Row]:
+    """The rates of a run's folder.
 
     Parameters
     ----------
-    recipe
-        The workspace with the runs.
     tables
-        By folder of a run's results (``evaluate``, ``yale``) the table of the sessions that it was scored on; the
-        faces lie beside it, or above it.
-    listed
-        experiments.yaml.
+        By folder of its results (``evaluate``, ``yale``) the table of the sessions that it was scored on.
     """
-    found: list[Row] = []
-    for path in sorted(recipe.glob("runs/*/*/*/done.json")):
-        folder = path.parent
-        seed, family, what = int(folder.parts[-3]), folder.parts[-2], folder.parts[-1]
-        if family not in listed["families"] or what not in listed["sees"]:
+    for prefix, folder, table in _faces(run, tables):
+        yield from _named(_rates(scored(folder, table)), prefix)
+    yield from _of_training(run)
+
+
+def compared_rows(first: Path, second: Path, tables: Mapping[str, Path]) -> Iterator[tuple[str, Row]]:
+    """Differences and ratios of two runs on the same sessions, each with the sign that says which."""
+    for prefix, folder, table in _faces(first, tables):
+        beside = second / folder.name
+        if not (beside / "embeddings.npz").exists():
             continue
-        for faces, table in tables.items():
-            prefix = "" if faces == "evaluate" else f"{faces}."
-            if not (folder / faces / "embeddings.npz").exists():
-                continue
-            own = [*_rates(scored(folder / faces, table)), *(() if prefix else _of_training(folder, path))]
-            found += [{"run": f"{family}.{what}", "seed": seed, **row, "metric": prefix + row["metric"]} for row in own]
-            found += _comparisons(folder, faces, prefix, table, listed.get("compare", {}).get(family, ()))
-            if family == next(iter(listed["families"])) and seed == min(listed["seeds"]):
-                found += [{"run": f"pixels.{what}", "seed": seed, **row, "metric": prefix + row["metric"]}
-                          for row in _rates(_pixels(folder, table))]  # fmt: skip
-    return found
+        one, other = scored(folder, table), scored(beside, table)
+        yield from (("-", row) for row in _named(_differences(one, other), prefix))
+        yield from (("/", row) for row in _named(_ratios(one, other), prefix))
+
+
+def pixel_rows(run: Path, tables: Mapping[str, Path]) -> Iterator[Row]:
+    """The rates of what learns nothing, on what a run sees and the sessions that it was scored on."""
+    for prefix, _, table in _faces(run, tables):
+        yield from _named(_rates(_pixels(run, table)), prefix)
+
+
+def _faces(run: Path, tables: Mapping[str, Path]) -> Iterator[tuple[str, Path, Path]]:
+    """What begins the names of rates, the folder of results, and the table, of the faces that a run was scored on."""
+    for name, table in tables.items():
+        if (run / name / "embeddings.npz").exists():
+            yield "" if name == "evaluate" else f"{name}.", run / name, table
+
+
+def _named(found: Iterator[Row], prefix: str) -> Iterator[Row]:
+    yield from (row | {"metric": prefix + row["metric"]} for row in found)
 
 
 def scored(folder: Path, table: Path) -> Scored:
@@ -144,11 +153,8 @@ def _rates(run: Scored) -> Iterator[Row]:
         yield from ({"metric": f"{kind}.{name}", "value": count} for name, count in counts.items())
 
 
-def _of_training(folder: Path, done: Path) -> Iterator[Row]:
-    """Minutes, the AUC on validation, and what the run tells of masks: rates, and faces told wrongly."""
-    minutes = json.loads(done.read_text())["minutes"]
-    if minutes is not None:
-        yield {"metric": "training.minutes", "value": minutes}
+def _of_training(folder: Path) -> Iterator[Row]:
+    """The AUC on validation, and what the run tells of masks."""
     yield {"metric": "validation.auc", "value": json.loads((folder / "train" / "validation.json").read_text())["auc"]}
     metrics = json.loads((folder / "evaluate" / "metrics.json").read_text())
     probes = metrics["invariance"]["probe"]
@@ -159,19 +165,6 @@ def _of_training(folder: Path, done: Path) -> Iterator[Row]:
     right, every = table.loc[table["true"] == table["said"], "sessions"].sum(), table["sessions"].sum()
     yield {"metric": "mask.accuracy", "value": right / every, "n": every}
     yield from leaves(metrics["attributes"]["mask"], "mask", {"tried_on": every})
-
-
-def _comparisons(folder: Path, faces: str, prefix: str, table: Path, others: tuple[str, ...]) -> Iterator[Row]:
-    """Differences and ratios of a run with the same of other families, of one seed."""
-    seed, family, what = int(folder.parts[-3]), folder.parts[-2], folder.parts[-1]
-    for other in others:
-        beside = folder.parent.parent / other / what
-        if not (beside / "done.json").exists() or not (beside / faces / "embeddings.npz").exists():
-            continue
-        first, second = scored(folder / faces, table), scored(beside / faces, table)
-        for sign, found in (("-", _differences(first, second)), ("/", _ratios(first, second))):
-            name = f"{family}.{what} {sign} {other}.{what}"
-            yield from ({"run": name, "seed": seed, **row, "metric": prefix + row["metric"]} for row in found)
 
 
 def _differences(first: Scored, second: Scored) -> Iterator[Row]:

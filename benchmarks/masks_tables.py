@@ -42,7 +42,7 @@ def _by_kind(found: Results, prefix: str) -> str:
     rows = []
     for what in LISTED["sees"]:
         for family in (*LISTED["families"], "pixels"):
-            cells = [found.cell(f"{family}.{what}", f"{prefix}{kind}.{rate}")
+            cells = [found.cell(f"{family}-{what}", f"{prefix}{kind}.{rate}")
                      for kind in KINDS for rate in ("verification.eer", "rank1")]  # fmt: skip
             if any(cells):
                 rows.append([f"`{what}`", f"`{family}`", *cells])
@@ -55,7 +55,7 @@ def at_far(found: Results) -> str:
     rows = []
     for what in LISTED["sees"]:
         for family in LISTED["families"]:
-            run = f"{family}.{what}"
+            run = f"{family}-{what}"
             cells = [found.cell(run, f"{kind}.verification.tar@far=1e-2") for kind in KINDS]
             minutes = found.value(run, "training.minutes")
             if any(cells):
@@ -89,7 +89,7 @@ def _compared(found: Results, head: list[str], sign: str, cells: Callable[[str],
     for what in LISTED["sees"]:
         for family, others in LISTED["compare"].items():
             for other in others:
-                made = cells(f"{family}.{what} {sign} {other}.{what}")
+                made = cells(f"{family}-{what} {sign} {other}-{what}")
                 if any(made):
                     rows.append([f"`{what}`", f"`{family} {sign} {other}`", *made])
     return markdown(head, rows)
@@ -110,7 +110,7 @@ def told(found: Results) -> str:
     rows = []
     for what in LISTED["sees"]:
         for family in LISTED["families"]:
-            run = f"{family}.{what}"
+            run = f"{family}-{what}"
             accuracy, count = found.value(run, "mask.accuracy"), ""
             if accuracy is not None:
                 count = f"{found.table.loc[[(run, 'mask.accuracy')], 'n'].iloc[0]:.0f}"
@@ -128,7 +128,7 @@ def pairs(found: Results) -> str:
     for prefix, faces in (("", "simulated"), ("yale.", "Extended Yale B, painted")):
         first = next(iter(LISTED["families"]))
         counts = [
-            found.value(f"{first}.normal", f"{prefix}{kind}.{who}") for kind in KINDS for who in ("genuine", "impostor")
+            found.value(f"{first}-normal", f"{prefix}{kind}.{who}") for kind in KINDS for who in ("genuine", "impostor")
         ]
         rows.append([faces, *("" if count is None else f"{count:,.0f}" for count in counts)])
     head = ["faces", *(f"{kind}: {who}" for kind in KINDS.values() for who in ("genuine", "impostor"))]

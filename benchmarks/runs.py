@@ -160,6 +160,10 @@ class Benchmark:
         """Paired differences of two runs' folders, first minus second."""
         yield from difference_rows(first, second)
 
+    def compared_rows(self, first: Path, second: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All that compares two runs' folders, each row with the sign that stands between their names."""
+        yield from (("-", row) for row in self.difference_rows(first, second))
+
     def rows(self, compared: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
         """A row a rate of every run that is done, and of the differences of those that are compared."""
         found = []
@@ -172,8 +176,8 @@ class Benchmark:
             found += [{"run": name, **whose, **row} for row in (*self.run_rows(folder), *taken)]
             for other in compared.get(name, ()):
                 if (folder.parent / other / "done.json").exists():
-                    gaps = self.difference_rows(folder, folder.parent / other)
-                    found += [{"run": f"{name} - {other}", **whose, **row} for row in gaps]
+                    gaps = self.compared_rows(folder, folder.parent / other)
+                    found += [{"run": f"{name} {sign} {other}", **whose, **row} for sign, row in gaps]
         return found
 
     def write_table(self) -> None:
@@ -199,7 +203,7 @@ class Benchmark:
                 if not done:
                     print(f"=== {name}, seed {seed}", flush=True)
                     self.work(name, run, seed, text)
-                if self.score_more(name, seed) or not done:
+                if (self.score_more(name, seed) or not done) and not options.no_table:
                     self.write_table()
         if options.table:
             self.write_table()
@@ -210,6 +214,7 @@ class Benchmark:
         parser.add_argument("--seeds", type=int, nargs="*", help="[default: those of experiments.yaml]")
         parser.add_argument("--list", action="store_true", help="say which runs are done and which are to do")
         parser.add_argument("--table", action="store_true", help="train nothing: write the table of what is done")
+        parser.add_argument("--no-table", action="store_true", help="leave the table to another process")
         options = parser.parse_args()
         unknown = sorted(set(options.runs) - set(self.listed()["runs"]))
         if unknown:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from benchmarks.masks_rows import KINDS, Scored, _differences, _rates, _ratios
-from benchmarks.masks_runs import chosen, params_of
-from pipeline.params import Train
+from benchmarks.masks_runs import MASKS, Masks
+from pipeline.params import Fuse, Train
 
-LISTED = {"families": {"one": {}, "two": None}, "sees": {"normal": ["normal"], "both": ["normal", "albedo"]}}
 SESSIONS = np.array(
     [f"{subject}/{visit}{mask}" for subject in range(12) for visit in "abc" for mask in ("", "-masked")]
 )
 SUBJECTS = np.repeat([f"{i}" for i in range(12)], 6)
-MASKS = pd.Series([0, 1] * 36, index=SESSIONS)
+WORN = pd.Series([0, 1] * 36, index=SESSIONS)
 
 
 def run(noise: float, masked: float, seed: int = 1) -> Scored:
     """People apart from each other, with noise, and more of it under a mask."""
     rng = np.random.default_rng(seed)
     who = np.random.default_rng(0).normal(size=(12, 30)).repeat(6, axis=0)
-    level = np.where(MASKS.to_numpy() == 1, masked, noise)[:, None]
-    return Scored(SESSIONS, SUBJECTS, who + level * rng.normal(size=who.shape), MASKS)
+    level = np.where(WORN.to_numpy() == 1, masked, noise)[:, None]
+    return Scored(SESSIONS, SUBJECTS, who + level * rng.normal(size=who.shape), WORN)
 
 
 def rows(found) -> dict[str, dict]:
@@ -56,19 +56,30 @@ def test_half_of_the_errors_is_a_ratio_below_one() -> None:
         assert found[f"{kind}.eer"]["high"] < 1.0
 
 
-def test_runs_are_named_by_family_and_what_they_see() -> None:
-    assert chosen([], LISTED) == [("one", "normal"), ("one", "both"), ("two", "normal"), ("two", "both")]
-    assert chosen(["two", "one.both"], LISTED) == [("one", "both"), ("two", "normal"), ("two", "both")]
-    with pytest.raises(SystemExit, match="no run `three`: families are one, two, and they see normal, both"):
-        chosen(["three"], LISTED)
+def test_every_run_of_the_recipe_is_valid_and_fused_of_its_own_family() -> None:
+    listed = MASKS.listed()
+    assert len(listed["runs"]) == 16
+    for name, made_of in listed["runs"].items():
+        params = MASKS.params_of(name, made_of, 7)
+        if "fuse" in made_of:
+            assert made_of["fuse"] == [f"{made_of['family']}-{what}" for what in made_of["modalities"]]
+            assert Fuse(**params["fuse"][f"{name}-7"]).modalities == tuple(made_of["modalities"])
+            continue
+        checked = Train(**params["train"][f"{name}-7"])
+        assert (checked.sampler, checked.seed, list(checked.modalities)) == ("masks", 7, made_of["modalities"])
+        knows = made_of["entry"] in ("mtarcface", "decomposed")
+        assert dict(checked.attributes) == ({"mask": 1} if knows else {})
+        assert checked.beside == (("mask",) if made_of["entry"] == "mtarcface" else ())
+        assert checked.attribute_loss == ("log_cross_entropy" if made_of["entry"] == "mtarcface" else "focal")
 
 
-def test_every_run_of_the_recipe_is_valid(repository) -> None:
-    listed = yaml.safe_load((repository / "recipes/mask/experiments.yaml").read_text())
-    for family, made_of in listed["families"].items():
-        entry = params_of("x", made_of or {}, ["normal"], 7, listed)["train"]["x"]
-        checked = Train(**entry)
-        assert checked.sampler == "masks"
-        assert dict(checked.attributes) == ({"mask": 1} if family in ("mtarcface", "decomposed") else {})
-        assert checked.beside == (("mask",) if family == "mtarcface" else ())
-        assert checked.attribute_loss == ("log_cross_entropy" if family == "mtarcface" else "focal")
+def test_twins_without_masks_neither_train_nor_validate_on_them(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    split = np.repeat(["train", "validation", "test"], 24)
+    pd.DataFrame({"session": SESSIONS, "split": split, "keep": True}).to_parquet(tmp_path / "data/splits.parquet")
+    pd.DataFrame({"id": SESSIONS, "mask": WORN.to_numpy()}).to_parquet(tmp_path / "data/sessions.parquet")
+    here = Masks(tmp_path, tmp_path / "masks.csv", "make mask-data")
+    assert here.splits_of(Path("params.yaml"), {}) == Path("data/splits.parquet")
+    kept = pd.read_parquet(tmp_path / here.splits_of(Path("params.yaml"), {"bare": True}))
+    assert kept.loc[kept["keep"], "split"].value_counts().to_dict() == {"test": 24, "train": 12, "validation": 12}
+    assert WORN.loc[kept.loc[kept["keep"], "session"]].sum() == 12  # all of test

@@ -9,7 +9,7 @@ WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_
 TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition
+.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition fas
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,3 +67,7 @@ benchmark-data: $(BIN)/.ready ## the faces of the recognition benchmark (docs/re
 
 recognition: $(BIN)/.ready ## train and score every run of the recognition benchmark; goes on where it was stopped
 	@$(BIN)/python benchmarks/recognition.py
+
+fas: $(BIN)/.ready ## face age synthesis and its trial before the truth (docs/age.md), on the faces of recipes/aifr
+	@cd recipes/aifr && "$(CURDIR)/$(BIN)/dvc" repro balance truths
+	@cd recipes/fas && "$(CURDIR)/$(BIN)/dvc" repro

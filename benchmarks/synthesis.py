@@ -6,7 +6,7 @@
 
 Of each seed and kind of face: a recogniser and a judge (`psface train`), the generator and the one-hot baseline
 (`psface synthesise`), and both before the judge (`psface judge`), by recipes/fas/params.yaml with other seeds. A run
-lies in recipes/fas/runs/SEED/NAME; what is there already is left alone, what was stopped goes on.
+lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left alone, what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recognition_rows import COLUMNS
+from benchmarks.runs import DEVICE
 from pipeline.tables import write_csv, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ def psface(folder: Path, done: Path, *arguments: str | Path) -> None:
 
 def work(seed: int, kind: str) -> None:
     """Train and judge one seed's runs of one kind of face."""
-    folder = RECIPE / "runs" / str(seed)
+    folder = RECIPE / "runs" / DEVICE / str(seed)
     data = ["--faces", FACES / "faces", "--sessions", FACES / "sessions.parquet", "--splits", FACES / "splits.parquet"]
     for name in (kind, f"{kind}-judge"):
         out = Path(name) / "train"
@@ -73,13 +74,13 @@ def work(seed: int, kind: str) -> None:
 
 def rows() -> Iterator[dict[str, Any]]:
     """A row a rate of every judged run, of its baseline, and of their difference."""
-    for path in sorted(RECIPE.glob("runs/*/*/judge/metrics.json")):
-        seed, name = int(path.parts[-4]), path.parts[-3]
+    for path in sorted(RECIPE.glob("runs/*/*/*/judge/metrics.json")):
+        device, seed, name = path.parts[-5:-2]
         found = json.loads(path.read_text(encoding="utf-8"))
         parts = {f"fas/{name}": found, f"fas/{name}-onehot": found.pop("against"),
                  f"fas/{name} - {name}-onehot": found.pop("difference")}  # fmt: skip
         for run, values in parts.items():
-            yield from ({"run": run, "seed": seed, **row} for row in leaves(values, ""))
+            yield from ({"run": run, "seed": int(seed), "device": device, **row} for row in leaves(values, ""))
 
 
 def leaves(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
@@ -111,7 +112,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not options.rows:
         for seed in options.seeds:
-            folder = RECIPE / "runs" / str(seed)
+            folder = RECIPE / "runs" / DEVICE / str(seed)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "params.yaml", yaml.safe_dump(params_of(seed), sort_keys=False))
         tasks = [(seed, kind) for seed in options.seeds for kind in options.of]

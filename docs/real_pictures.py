@@ -30,11 +30,11 @@ from benchmarks.uncalibrated import angle, found_lights
 from docs.pictures import ROOT, check_names, coloured, show
 from pipeline.images import read_frame
 from pipeline.maps import Maps
+from pipeline.meshes import cleaned, surface
 from pipeline.params import Reconstruct
 from pipeline.rig import Camera
 from stages.ingest.yaleb import light_of
 from stages.reconstruct.integration import integrate
-from stages.reconstruct.mesh import cleaned, surface
 from stages.reconstruct.relight import relit
 from stages.reconstruct.session import Photographs, reconstruct
 from stages.reconstruct.solvers import least_squares

@@ -30,6 +30,7 @@ TOOLS = {
     "detect": ("stages.crop.detect", "Find faces and their landmarks in images."),
     "wear-mask": ("stages.crop.wear", "Paint masks on photographs, or on sessions before they are reconstructed."),
     "mask": ("stages.crop.mask", "Tell whether faces wear a mask, and how good they are to recognise, by a run."),
+    "age": ("stages.crop.age", "Make a face older or younger, or a session's maps and their mesh."),
     "maps": ("stages.reconstruct.maps", "Reconstruct one session from frames and a lights.csv."),
     "calibrate": ("stages.reconstruct.calibration.calibrate", "Find the lights of a rig from its captures."),
     "relight": ("stages.reconstruct.relight", "Photograph a session's maps under a new flash."),

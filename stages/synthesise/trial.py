@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.ager import Ager
+from models.ager import Ager, restore_ager
 from models.embedding import Embedded, embed
-from models.generator import restore_generator
-from models.recogniser import Recogniser
-from models.registry import restore_model
 from pipeline.ageing import AgeingContract, AgeingRun
 from pipeline.attributes import AGE
 from pipeline.errors import UserError
@@ -40,12 +37,10 @@ def load_ager(run: AgeingRun, source: Path) -> Ager:
     """
     seeing, network = run.contract.recogniser.network, run.contract.network
     try:
-        recogniser = restore_model(seeing.name, run.recogniser, **seeing.kwargs)
-        generator = restore_generator(run.generator, **network.kwargs)
+        ager = restore_ager(seeing.name, (seeing.kwargs, run.recogniser), (network.kwargs, run.generator))
     except (ValueError, TypeError) as error:
         raise UserError(f"{source}: its weights do not fit its networks ({error}): make the run again") from error
-    assert isinstance(recogniser, Recogniser)
-    return Ager(recogniser, generator).to(_device())
+    return ager.to(_device())
 
 
 class Trial:

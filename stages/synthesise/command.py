@@ -18,6 +18,7 @@ CODE = (
     "pipeline.faces",
     "pipeline.fitting",
     "pipeline.images",
+    "pipeline.madefaces",
     "pipeline.samples",
     "pipeline.strips",
     "pipeline.verification",

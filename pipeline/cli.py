@@ -44,6 +44,7 @@ TOOLS = {
         "stages.synthesise.judge",
         "Hold made faces of other ages to the truth, before a network that made none.",
     ),
+    "select": ("stages.synthesise.select", "Make training faces of other ages, and keep those that judges believe."),
     "verify": ("stages.evaluate.verify", "Exact rates of all pairs of a file of embeddings, however many."),
     "view": ("stages.reconstruct.view", "Draw a session's maps as a picture."),
 }

@@ -18,6 +18,7 @@ CODE = (
     "pipeline.faces",
     "pipeline.fitting",
     "pipeline.images",
+    "pipeline.madefaces",
     "pipeline.maskdesigns",
     "pipeline.samples",
     "pipeline.strips",

@@ -5,8 +5,10 @@
     python benchmarks/synthesis.py --rows                    # the rows alone, of the runs that are there
 
 Of each seed and kind of face: a recogniser and a judge (`psface train`), the generator and the one-hot baseline
-(`psface synthesise`), and both before the judge (`psface judge`), by recipes/fas/params.yaml with other seeds. A run
-lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left alone, what was stopped goes on.
+(`psface synthesise`), and both before the judge (`psface judge`); then the recogniser trained on, with made faces that
+the judge believes, with all, and with none (`psface select`, `train`; benchmarks/selective.py). By
+recipes/fas/params.yaml with other seeds. A run lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left
+alone, what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recognition_rows import COLUMNS
 from benchmarks.runs import DEVICE
-from pipeline.tables import write_csv, write_text
+from benchmarks.selective import compare
+from pipeline.tables import write_csv, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "fas"
@@ -35,6 +38,8 @@ FACES, TRUTHS = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
 RESULTS = ROOT / "docs" / "results" / "age.csv"
 SEEDS, KINDS = (7, 8, 9), ("frame", "maps")
 JUDGES = 1000  # is added to a seed: nobody judges what was made before him
+TUNED = ("none", "all", "selective")  # made faces among the real ones
+TUNING = {"epochs": 6, "patience": 6, "lr": 0.0005}
 PSFACE = (sys.executable, "-c", "from pipeline.cli import main; main()")
 
 
@@ -45,6 +50,9 @@ def params_of(seed: int) -> dict[str, Any]:
         entry["seed"] = seed + JUDGES * name.endswith("-judge")
     for entry in values["synthesise"].values():
         entry["seed"] = seed
+    for kind in KINDS:
+        base = {"modalities": [kind], **values["train"][kind], **TUNING, "start": kind}
+        values["train"] |= {f"{kind}-{made}": {**base, "synthetic": made} for made in TUNED}
     return values
 
 
@@ -70,6 +78,24 @@ def work(seed: int, kind: str) -> None:
     judge = ["judge", kind, "--judge", Path(f"{kind}-judge") / "train", "--run", run, "--against", against]
     truths = ["--truths", TRUTHS / "truths.parquet", "--truths-faces", TRUTHS / "truths-faces"]
     psface(folder, out / "metrics.json", *judge, *data, *truths, "--output", out)
+    tune(folder, kind, data)
+
+
+def tune(folder: Path, kind: str, data: list[Any]) -> None:
+    """Train a seed's recogniser on, with made faces and without, and compare."""
+    made, start = Path(kind) / "made", Path(kind) / "train"
+    judge = ["--judge", Path(f"{kind}-judge") / "train", "--run", Path(kind) / "synthesise"]
+    psface(folder, made / "made.parquet", "select", kind, *judge, *data, "--output", made)
+    runs = {kind: folder / kind / "train"}
+    for name in (f"{kind}-{each}" for each in TUNED):
+        out = Path(name) / "train"
+        runs[name] = folder / out
+        psface(folder, out / "validation.json", "train", name, *data, "--start", start, "--made", made, "--output", out)
+    test = TRUTHS / "test-faces" if (TRUTHS / "test-faces").exists() else FACES / "faces"
+    tables = {"faces": test, "sessions": FACES / "sessions.parquet", "splits": FACES / "splits.parquet"}
+    against = [(f"{kind}-selective", f"{kind}-none"), (f"{kind}-selective", f"{kind}-all"),
+               (f"{kind}-all", f"{kind}-none")]  # fmt: skip
+    write_json(folder / kind / "tuned" / "metrics.json", compare(runs, against, tables))
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -81,6 +107,11 @@ def rows() -> Iterator[dict[str, Any]]:
                  f"fas/{name} - {name}-onehot": found.pop("difference")}  # fmt: skip
         for run, values in parts.items():
             yield from ({"run": run, "seed": int(seed), "device": device, **row} for row in leaves(values, ""))
+    for path in sorted(RECIPE.glob("runs/*/*/*/tuned/metrics.json")):
+        device, seed = path.parts[-5:-3]
+        for run, values in json.loads(path.read_text(encoding="utf-8")).items():
+            whose = {"run": f"fas/{run}", "seed": int(seed), "device": device}
+            yield from ({**whose, **row, "metric": f"gap.{row['metric']}"} for row in leaves(values, ""))
 
 
 def leaves(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks.masks_rows import KINDS, Scored, _differences, _rates, _ratios
 from benchmarks.masks_runs import MASKS, Masks
+from benchmarks.masks_tables import PAGE, filled
+from benchmarks.recognition_tables import Results
 from pipeline.params import Fuse, Train
 
 SESSIONS = np.array(
@@ -83,3 +85,13 @@ def test_twins_without_masks_neither_train_nor_validate_on_them(tmp_path: Path) 
     kept = pd.read_parquet(tmp_path / here.splits_of(Path("params.yaml"), {"bare": True}))
     assert kept.loc[kept["keep"], "split"].value_counts().to_dict() == {"test": 24, "train": 12, "validation": 12}
     assert WORN.loc[kept.loc[kept["keep"], "session"]].sum() == 12  # all of test
+
+
+def test_the_page_has_a_place_for_every_table() -> None:
+    page = PAGE.read_text()
+    table = pd.DataFrame([{"run": "mtarcface-normal", "seed": 7, "device": "cpu", "metric": "bare-bare.rank1",
+                           "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}])  # fmt: skip
+    made = filled(page, Results(table))
+    assert "| `normal` | `mtarcface` |  | .500 [.400, .600] |" in made
+    with pytest.raises(ValueError, match="0 places for the table yale"):
+        filled(page.replace("<!-- yale -->", ""), Results(table))

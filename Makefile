@@ -9,7 +9,7 @@ WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_
 TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition mask-data mask-yale masks
+.PHONY: help setup repro test lint format bench docs yale aifr benchmark-data recognition mask-data mask-yale masks
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ benchmark-data: $(BIN)/.ready ## the faces of the recognition benchmark (docs/re
 
 recognition: $(BIN)/.ready ## train and score every run of the recognition benchmark; goes on where it was stopped
 	@$(BIN)/python benchmarks/recognition.py
+
+aifr: $(BIN)/.ready ## age-invariant recognition: faces, networks, a report (docs/age.md): 45 minutes
+	@cd recipes/aifr && "$(CURDIR)/$(BIN)/dvc" repro
 
 mask-data: $(BIN)/.ready ## the faces of the networks that know of masks (docs/masks.md): 20 minutes
 	@cd recipes/mask && "$(CURDIR)/$(BIN)/dvc" repro

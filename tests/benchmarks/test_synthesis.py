@@ -38,16 +38,17 @@ def test_rows_stand_beside_those_of_others(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(synthesis, "RESULTS", tmp_path / "age.csv")
     rate = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 8}
     found = {"age": {"error": rate, "error_at": {"8": rate}}, "counts": {"faces": 4}, "run": "frame"}
-    folder = tmp_path / "fas" / "runs" / "7" / "frame"
+    folder = tmp_path / "fas" / "runs" / "cpu" / "7" / "frame"
     for part, values in (
         ("judge", {**found, "against": found, "difference": {"cosine": rate}}),
         ("tuned", {"frame-all - frame-none": {"over 30": {"eer": rate}}}),
     ):
         (folder / part).mkdir(parents=True)
         (folder / part / "metrics.json").write_text(json.dumps(values))
-    columns = ["run", "seed", "metric", "value", "low", "high", "n"]
+    columns = ["run", "seed", "device", "metric", "value", "low", "high", "n"]
     others = pd.DataFrame(
-        [["plain", 7, "verification.auc", 0.9, 0.8, 1.0, 5], ["fas/x", 7, "y", 0, 0, 0, 0]], columns=columns
+        [["plain", 7, "cpu", "verification.auc", 0.9, 0.8, 1.0, 5], ["fas/x", 7, "cpu", "y", 0, 0, 0, 0]],
+        columns=columns,
     )
     others.to_csv(tmp_path / "age.csv", index=False)
     synthesis.main(["--rows"])

@@ -9,7 +9,7 @@ WHOLE := import yaml, dvc.schema; dvc.schema.COMPILED_LOCKFILE_SCHEMA(yaml.safe_
 TORN := dvc.lock is torn, as by a kill: \`cp .psface/dvc.lock dvc.lock\`, then make repro again (docs/pipeline.md)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition mask-data mask-yale masks
+.PHONY: help setup repro test lint format bench docs yale benchmark-data recognition aifr fas mask-data mask-yale masks
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,3 +81,10 @@ mask-yale: ## the real faces with painted masks: make mask-yale DATA=/path/to/Cr
 masks: $(BIN)/.ready ## train and score every run of recipes/mask; goes on where it was stopped
 	@$(BIN)/python benchmarks/masks_runs.py
 	@$(BIN)/python benchmarks/masks_tables.py
+
+aifr: $(BIN)/.ready ## age-invariant recognition: faces, networks, a report (docs/age.md): 45 minutes
+	@cd recipes/aifr && "$(CURDIR)/$(BIN)/dvc" repro
+
+fas: $(BIN)/.ready ## face age synthesis and its trial before the truth (docs/age.md), on the faces of recipes/aifr
+	@cd recipes/aifr && "$(CURDIR)/$(BIN)/dvc" repro balance truths
+	@cd recipes/fas && "$(CURDIR)/$(BIN)/dvc" repro

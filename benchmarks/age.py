@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.recognition_rows import FARS, Scored
+from benchmarks.recognition_rows import COLUMNS, FARS, Scored
 from benchmarks.runs import ROOT, Benchmark
+from pipeline.tables import write_csv
 from pipeline.verification import difference
 from stages.evaluate.splits import ByAge, of_gap
 
@@ -31,6 +34,15 @@ class Age(Benchmark):
     folder: Path = ROOT / "recipes" / "aifr"
     results: Path = ROOT / "docs" / "results" / "age.csv"
     made_by: str = "make aifr"
+
+    def write_table(self) -> None:
+        """The rows of these runs; those of face age synthesis (benchmarks/synthesis.py) stay as they are."""
+        table = pd.DataFrame(self.rows(self.listed()["compare"]), columns=COLUMNS)
+        if self.results.exists():
+            before = pd.read_csv(self.results)
+            table = pd.concat([table, before[before["run"].str.startswith("fas/")]], ignore_index=True)
+        write_csv(self.results, table)
+        print(f"wrote {self.results.relative_to(ROOT)}", flush=True)
 
     def difference_rows(self, first: Path, second: Path) -> Iterator[dict[str, Any]]:
         """Paired differences of two runs' folders, first minus second: of all pairs and of those of each gap."""

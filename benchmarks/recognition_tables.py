@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -214,13 +214,13 @@ TABLES: dict[str, Callable[[Results], str]] = {
 }  # fmt: skip
 
 
-def filled(page: str, found: Results) -> str:
-    """The page with all its tables written anew; each must have its place."""
-    for name, table in TABLES.items():
+def filled(page: str, found: Results, tables: Mapping[str, Callable[[Results], str]] = TABLES) -> str:
+    """The page with these tables written anew; each must have its place."""
+    for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         page, places = re.subn(pattern, lambda at, table=table: f"{at[1]}\n{table(found)}\n\n{at[2]}", page, flags=re.S)
         if places != 1:
-            raise ValueError(f"docs/recognition.md has {places} places for the table {name}")
+            raise ValueError(f"the page has {places} places for the table {name}")
     return page
 
 

@@ -5,8 +5,10 @@
     python benchmarks/synthesis.py --rows                    # the rows alone, of the runs that are there
 
 Of each seed and kind of face: a recogniser and a judge (`psface train`), the generator and the one-hot baseline
-(`psface synthesise`), and both before the judge (`psface judge`), by recipes/fas/params.yaml with other seeds. A run
-lies in recipes/fas/runs/SEED/NAME; what is there already is left alone, what was stopped goes on.
+(`psface synthesise`), and both before the judge (`psface judge`); then the recogniser trained on, with made faces that
+the judge believes, with all, and with none (`psface select`, `train`; benchmarks/selective.py). By
+recipes/fas/params.yaml with other seeds. A run lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left
+alone, what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recognition_rows import COLUMNS
-from pipeline.tables import write_csv, write_text
+from benchmarks.runs import DEVICE
+from benchmarks.selective import compare
+from pipeline.tables import write_csv, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "fas"
@@ -34,6 +38,8 @@ FACES, TRUTHS = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
 RESULTS = ROOT / "docs" / "results" / "age.csv"
 SEEDS, KINDS = (7, 8, 9), ("frame", "maps")
 JUDGES = 1000  # is added to a seed: nobody judges what was made before him
+TUNED = ("none", "all", "selective")  # made faces among the real ones
+TUNING = {"epochs": 6, "patience": 6, "lr": 0.0005}
 PSFACE = (sys.executable, "-c", "from pipeline.cli import main; main()")
 
 
@@ -44,6 +50,9 @@ def params_of(seed: int) -> dict[str, Any]:
         entry["seed"] = seed + JUDGES * name.endswith("-judge")
     for entry in values["synthesise"].values():
         entry["seed"] = seed
+    for kind in KINDS:
+        base = {"modalities": [kind], **values["train"][kind], **TUNING, "start": kind}
+        values["train"] |= {f"{kind}-{made}": {**base, "synthetic": made} for made in TUNED}
     return values
 
 
@@ -57,7 +66,7 @@ def psface(folder: Path, done: Path, *arguments: str | Path) -> None:
 
 def work(seed: int, kind: str) -> None:
     """Train and judge one seed's runs of one kind of face."""
-    folder = RECIPE / "runs" / str(seed)
+    folder = RECIPE / "runs" / DEVICE / str(seed)
     data = ["--faces", FACES / "faces", "--sessions", FACES / "sessions.parquet", "--splits", FACES / "splits.parquet"]
     for name in (kind, f"{kind}-judge"):
         out = Path(name) / "train"
@@ -69,17 +78,40 @@ def work(seed: int, kind: str) -> None:
     judge = ["judge", kind, "--judge", Path(f"{kind}-judge") / "train", "--run", run, "--against", against]
     truths = ["--truths", TRUTHS / "truths.parquet", "--truths-faces", TRUTHS / "truths-faces"]
     psface(folder, out / "metrics.json", *judge, *data, *truths, "--output", out)
+    tune(folder, kind, data)
+
+
+def tune(folder: Path, kind: str, data: list[Any]) -> None:
+    """Train a seed's recogniser on, with made faces and without, and compare."""
+    made, start = Path(kind) / "made", Path(kind) / "train"
+    judge = ["--judge", Path(f"{kind}-judge") / "train", "--run", Path(kind) / "synthesise"]
+    psface(folder, made / "made.parquet", "select", kind, *judge, *data, "--output", made)
+    runs = {kind: folder / kind / "train"}
+    for name in (f"{kind}-{each}" for each in TUNED):
+        out = Path(name) / "train"
+        runs[name] = folder / out
+        psface(folder, out / "validation.json", "train", name, *data, "--start", start, "--made", made, "--output", out)
+    test = TRUTHS / "test-faces" if (TRUTHS / "test-faces").exists() else FACES / "faces"
+    tables = {"faces": test, "sessions": FACES / "sessions.parquet", "splits": FACES / "splits.parquet"}
+    against = [(f"{kind}-selective", f"{kind}-none"), (f"{kind}-selective", f"{kind}-all"),
+               (f"{kind}-all", f"{kind}-none")]  # fmt: skip
+    write_json(folder / kind / "tuned" / "metrics.json", compare(runs, against, tables))
 
 
 def rows() -> Iterator[dict[str, Any]]:
     """A row a rate of every judged run, of its baseline, and of their difference."""
-    for path in sorted(RECIPE.glob("runs/*/*/judge/metrics.json")):
-        seed, name = int(path.parts[-4]), path.parts[-3]
+    for path in sorted(RECIPE.glob("runs/*/*/*/judge/metrics.json")):
+        device, seed, name = path.parts[-5:-2]
         found = json.loads(path.read_text(encoding="utf-8"))
         parts = {f"fas/{name}": found, f"fas/{name}-onehot": found.pop("against"),
                  f"fas/{name} - {name}-onehot": found.pop("difference")}  # fmt: skip
         for run, values in parts.items():
-            yield from ({"run": run, "seed": seed, **row} for row in leaves(values, ""))
+            yield from ({"run": run, "seed": int(seed), "device": device, **row} for row in leaves(values, ""))
+    for path in sorted(RECIPE.glob("runs/*/*/*/tuned/metrics.json")):
+        device, seed = path.parts[-5:-3]
+        for run, values in json.loads(path.read_text(encoding="utf-8")).items():
+            whose = {"run": f"fas/{run}", "seed": int(seed), "device": device}
+            yield from ({**whose, **row, "metric": f"gap.{row['metric']}"} for row in leaves(values, ""))
 
 
 def leaves(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
@@ -111,7 +143,7 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not options.rows:
         for seed in options.seeds:
-            folder = RECIPE / "runs" / str(seed)
+            folder = RECIPE / "runs" / DEVICE / str(seed)
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "params.yaml", yaml.safe_dump(params_of(seed), sort_keys=False))
         tasks = [(seed, kind) for seed in options.seeds for kind in options.of]

@@ -32,12 +32,12 @@ from pipeline.images import read_frame
 from pipeline.maps import Maps
 from pipeline.maskdesigns import TYPES, draw_design
 from pipeline.maskpaint import wear
+from pipeline.meshes import cleaned, surface
 from pipeline.params import Reconstruct
 from pipeline.rig import Camera
 from stages.crop.looks import find_faces
 from stages.ingest.yaleb import light_of
 from stages.reconstruct.integration import integrate
-from stages.reconstruct.mesh import cleaned, surface
 from stages.reconstruct.relight import relit
 from stages.reconstruct.session import Photographs, reconstruct
 from stages.reconstruct.solvers import least_squares

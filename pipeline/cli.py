@@ -30,6 +30,7 @@ TOOLS = {
     "detect": ("stages.crop.detect", "Find faces and their landmarks in images."),
     "wear-mask": ("stages.crop.wear", "Paint masks on photographs, or on sessions before they are reconstructed."),
     "mask": ("stages.crop.mask", "Tell whether faces wear a mask, and how good they are to recognise, by a run."),
+    "age": ("stages.crop.age", "Make a face older or younger, or a session's maps and their mesh."),
     "maps": ("stages.reconstruct.maps", "Reconstruct one session from frames and a lights.csv."),
     "calibrate": ("stages.reconstruct.calibration.calibrate", "Find the lights of a rig from its captures."),
     "relight": ("stages.reconstruct.relight", "Photograph a session's maps under a new flash."),
@@ -43,6 +44,7 @@ TOOLS = {
         "stages.synthesise.judge",
         "Hold made faces of other ages to the truth, before a network that made none.",
     ),
+    "select": ("stages.synthesise.select", "Make training faces of other ages, and keep those that judges believe."),
     "verify": ("stages.evaluate.verify", "Exact rates of all pairs of a file of embeddings, however many."),
     "view": ("stages.reconstruct.view", "Draw a session's maps as a picture."),
 }

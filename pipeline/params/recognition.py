@@ -6,7 +6,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from pipeline.params.base import AttributeName, Count, Modality, NonNegative, Positive, Section, Seed, Share, TaskName
+from pipeline.params.base import (
+    AttributeName,
+    Count,
+    Modality,
+    NonNegative,
+    Positive,
+    RunName,
+    Section,
+    Seed,
+    Share,
+    TaskName,
+)
 
 
 class MagFace(Section):
@@ -150,6 +161,8 @@ class Train(Section):
     cross_age: NonNegative = 0.0  # weight of MTLFace's cross-age discriminator; 0.002 as published
     identity: Identity = SHORT_TRAINING
     augment: Augment = Augment()
+    start: RunName | None = None  # a trained run of the same network to go on from
+    synthetic: Literal["none", "all", "selective"] = "none"  # made faces among the training ones (docs/age.md)
 
     @field_validator("modalities")
     @classmethod

@@ -111,22 +111,7 @@ def read_face(path: Path, maps_folder: Path) -> tuple[np.ndarray | None, Maps | 
 
 def _prepared(contract: Contract, path: Path, frames: np.ndarray | None, maps: Maps | None) -> Mapping[str, np.ndarray]:
     """What the network sees, (k, C, H, W) by modality."""
-    shown = np.maximum(maps.albedo * maps.normal[..., 2], 0) if frames is None and maps is not None else None
-    image = shown if frames is None else frames.mean(axis=0)
-    assert image is not None
-    usual = Crop(seed=0)
-    sighting = find_faces(
-        [image.astype(np.float32)], border=usual.border, min_face=usual.min_face, confidence=usual.confidence
-    )[0]
-    if sighting.landmarks is None:
-        raise Rejected(f"{path}: {sighting.reason}")
-    stack = image[None].astype(np.float32) if frames is None else frames
-    if maps is None:
-        faces = _cut_frames(stack, sighting.landmarks, contract.size)
-    else:
-        order = range(len(stack))
-        faces = cut_face(maps, stack, sighting.landmarks, size=contract.size, order=order, drawn=0)
-        faces["frame"] = faces["frames"]
+    faces = cut(frames, maps, find_points(path, frames, maps), contract.size)
     found = {}
     for name in contract.modalities:
         values = faces[name]
@@ -135,6 +120,40 @@ def _prepared(contract: Contract, path: Path, frames: np.ndarray | None, maps: M
         found[name] = preprocess(each, mask, name)
     rows = max(len(each) for each in found.values())
     return {name: np.repeat(each, rows // len(each), axis=0) for name, each in found.items()}
+
+
+def find_points(path: Path, frames: np.ndarray | None, maps: Maps | None) -> np.ndarray:
+    """The five points (5, 2) of the face in frames (k, H, W), or in maps without any.
+
+    Raises
+    ------
+    Rejected
+        There is no face.
+    """
+    image = _lit(maps) if frames is None else frames.mean(axis=0)
+    usual = Crop(seed=0)
+    sighting = find_faces(
+        [image.astype(np.float32)], border=usual.border, min_face=usual.min_face, confidence=usual.confidence
+    )[0]
+    if sighting.landmarks is None:
+        raise Rejected(f"{path}: {sighting.reason}")
+    return sighting.landmarks
+
+
+def _lit(maps: Maps | None) -> np.ndarray:
+    """Maps as a photograph (H, W) float32 under a flash at the camera."""
+    assert maps is not None
+    return np.maximum(maps.albedo * maps.normal[..., 2], 0).astype(np.float32)
+
+
+def cut(frames: np.ndarray | None, maps: Maps | None, points: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """The aligned face by modality, (size, size, C) float16, and its mask; `frame` has all photographs as channels."""
+    if maps is None:
+        assert frames is not None
+        return _cut_frames(frames, points, size)
+    stack = _lit(maps)[None] if frames is None else frames
+    faces = cut_face(maps, stack, points, size=size, order=range(len(stack)), drawn=0)
+    return {**faces, "frame": faces["frames"]}
 
 
 def _cut_frames(frames: np.ndarray, landmarks: np.ndarray, size: int) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ CODE = (
     "pipeline.faces",
     "pipeline.fitting",
     "pipeline.images",
+    "pipeline.madefaces",
     "pipeline.maskdesigns",
     "pipeline.samples",
     "pipeline.strips",
@@ -53,19 +54,19 @@ def command(
     from stages.synthesise.fit import Synthesiser
 
     trained = recogniser or Path("runs") / settings.recogniser / "train"
-    seeing = load_recogniser(trained)
-    samples, stores = read_to_fit(
-        seeing[0].modalities,
-        faces=faces,
-        sessions=sessions,
-        splits=splits,
-        attributes=[AGE],
-        vocabulary=seeing[0].vocabulary,
-        redraw=True,
-    )
     target = output or Path("runs") / name / "synthesise"
     key = key_of(name, settings, faces, sessions, splits, trained, str(target), *source(*CODE))
     with StageWork(f"synthesise/{name}", key=key) as work:
+        seeing = load_recogniser(trained)
+        samples, stores = read_to_fit(
+            seeing[0].modalities,
+            faces=faces,
+            sessions=sessions,
+            splits=splits,
+            attributes=[AGE],
+            vocabulary=seeing[0].vocabulary,
+            redraw=True,
+        )
         fitting = Synthesiser(name, settings, seeing, *samples, stores, work.dir, make_fabric(settings.precision))
         made = fitting.fit()
         made.save(work.dir / "result")

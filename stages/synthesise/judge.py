@@ -37,12 +37,12 @@ def command(
     from pipeline.images import write_picture
     from pipeline.progress import wrote
     from pipeline.tables import write_json
-    from stages.synthesise.trial import Trial, load_ager
+    from stages.synthesise.trial import Trial, load_ager, thresholds_of
 
     folder = run or Path("runs", name, "synthesise")
     synthesis = load_ageing(folder)
     trial = Trial(synthesis, judge_run, truths, truths_faces)
-    thresholds = trial.thresholds(FARS, faces=faces, sessions=sessions, splits=splits)
+    thresholds = thresholds_of(trial.judge, FARS, faces=faces, sessions=sessions, splits=splits)
     found, made = trial.hold(load_ager(synthesis, folder), synthesis.contract, thresholds)
     if against is not None:
         other = load_ageing(against)

@@ -27,6 +27,7 @@ from pipeline.faces import COLOUR, DEPTH_GAIN, Faces, mirror, preprocess
 from pipeline.sessions import truth_of
 from pipeline.tables import read_parquet
 
+FAR_KEPT = 0.01  # of the threshold at which a made face counts as the same person
 CHUNK = 32  # faces that are brought to all groups at a time
 UNITS = {"normal": "degrees", "depth": "eye distances"}  # of the others: shares of the face's mean brightness
 

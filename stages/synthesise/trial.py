@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.ager import Ager
+from models.ager import Ager, restore_ager
 from models.embedding import Embedded, embed
-from models.generator import restore_generator
 from models.recogniser import Recogniser
-from models.registry import restore_model
 from pipeline.ageing import AgeingContract, AgeingRun
 from pipeline.attributes import AGE
+from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces, mirror
 from pipeline.progress import track
@@ -40,12 +39,45 @@ def load_ager(run: AgeingRun, source: Path) -> Ager:
     """
     seeing, network = run.contract.recogniser.network, run.contract.network
     try:
-        recogniser = restore_model(seeing.name, run.recogniser, **seeing.kwargs)
-        generator = restore_generator(run.generator, **network.kwargs)
+        ager = restore_ager(seeing.name, (seeing.kwargs, run.recogniser), (network.kwargs, run.generator))
     except (ValueError, TypeError) as error:
         raise UserError(f"{source}: its weights do not fit its networks ({error}): make the run again") from error
-    assert isinstance(recogniser, Recogniser)
-    return Ager(recogniser, generator).to(_device())
+    return ager.to(_device())
+
+
+def load_judge(run: AgeingRun, folder: Path) -> tuple[Contract, Recogniser]:
+    """A recogniser that tells the age, sees what a synthesis makes, and is not the one before which it was trained.
+
+    Raises
+    ------
+    UserError
+        The folder holds no such run.
+    """
+    contract, network = load_recogniser(folder)
+    wanted = run.contract.recogniser
+    if sorted(contract.modalities) != sorted(wanted.modalities) or contract.size != wanted.size:
+        raise UserError(
+            f"{folder}: this judge sees {', '.join(contract.modalities)} of {contract.size} px, the synthesis makes "
+            f"{', '.join(wanted.modalities)} of {wanted.size} px: train one that sees the same"
+        )
+    seeing = run.recogniser
+    if all(torch.equal(x, seeing[name]) for name, x in network.state_dict().items() if name in seeing):
+        raise UserError(f"{folder}: this is the recogniser that the synthesis was trained before: take another's word")
+    return contract, network.to(_device())
+
+
+def thresholds_of(
+    judge: tuple[Contract, nn.Module], fars: Mapping[str, float], *, faces: Path, sessions: Path, splits: Path
+) -> dict[str, float]:
+    """A judge's cosine that so many impostor pairs of the validation split exceed, by name of the rate."""
+    contract, network = judge
+    packed, vocabulary = Faces(faces), contract.vocabulary
+    samples = read_samples(
+        "validation", faces=packed, sessions=sessions, splits=splits, attributes=[AGE], vocabulary=vocabulary
+    )
+    shown = FaceStore(packed, contract.modalities, samples.row).all()
+    scores = pair_scores(embed(network, shown, device=_device(), mirror=mirror).embeddings, samples.subject)
+    return {name: threshold_at(scores, far) for name, far in fars.items()}
 
 
 class Trial:
@@ -62,31 +94,11 @@ class Trial:
     """
 
     def __init__(self, run: AgeingRun, judge: Path, truths: Path, faces: Path) -> None:
-        self.contract, network = load_recogniser(judge)
-        contract, seeing = run.contract, run.recogniser
-        wanted = contract.recogniser.modalities
-        if sorted(self.contract.modalities) != sorted(wanted) or self.contract.size != contract.recogniser.size:
-            raise UserError(
-                f"{judge}: this judge sees {', '.join(self.contract.modalities)} of {self.contract.size} px, the "
-                f"synthesis makes {', '.join(wanted)} of {contract.recogniser.size} px: train one that sees the same"
-            )
-        if all(torch.equal(x, seeing[name]) for name, x in network.state_dict().items() if name in seeing):
-            raise UserError(
-                f"{judge}: this is the recogniser that the synthesis was trained before: take another's word"
-            )
-        self.network: nn.Module = network.to(_device())
+        self.judge = load_judge(run, judge)
+        self.network: nn.Module = self.judge[1]
+        wanted = run.contract.recogniser.modalities
         self.truths: Truths = read_truths(truths, faces, wanted)
         self.said: Embedded = embed(self.network, self.truths.faces, device=_device(), mirror=mirror)
-
-    def thresholds(self, fars: Mapping[str, float], *, faces: Path, sessions: Path, splits: Path) -> dict[str, float]:
-        """The judge's cosine that so many impostor pairs of the validation split exceed, by name of the rate."""
-        packed, vocabulary = Faces(faces), self.contract.vocabulary
-        samples = read_samples(
-            "validation", faces=packed, sessions=sessions, splits=splits, attributes=[AGE], vocabulary=vocabulary
-        )
-        shown = FaceStore(packed, self.contract.modalities, samples.row).all()
-        scores = pair_scores(embed(self.network, shown, device=_device(), mirror=mirror).embeddings, samples.subject)
-        return {name: threshold_at(scores, far) for name, far in fars.items()}
 
     def hold(
         self, ager: Ager, contract: AgeingContract, thresholds: Mapping[str, float]

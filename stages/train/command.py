@@ -17,6 +17,7 @@ CODE = (
     "pipeline.contract",
     "pipeline.faces",
     "pipeline.fitting",
+    "pipeline.madefaces",
     "pipeline.maskdesigns",
     "pipeline.samples",
     "pipeline.verification",
@@ -32,6 +33,10 @@ CODE = (
 @click.option(
     "--splits", type=click.Path(path_type=Path), default="data/splits.parquet", show_default=True, help="Splits."
 )
+@click.option("--start", type=click.Path(path_type=Path), help="Folder of `start`.  [default: runs/START/train]")
+@click.option(
+    "--made", type=click.Path(path_type=Path), default="data/made", show_default=True, help="Faces of `synthetic`."
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME/train]")
 @click.option("--params", type=click.Path(path_type=Path), default="params.yaml", show_default=True, help="Parameters.")
 @click.option(
@@ -44,7 +49,15 @@ CODE = (
     help="Each takes a GPU, where there are any, and its part of every batch.",
 )
 def command(
-    name: str, faces: Path, sessions: Path, splits: Path, output: Path | None, params: Path, processes: int
+    name: str,
+    faces: Path,
+    sessions: Path,
+    splits: Path,
+    start: Path | None,
+    made: Path,
+    output: Path | None,
+    params: Path,
+    processes: int,
 ) -> None:
     """Train the recogniser that `train.NAME` in the parameters describes.
 
@@ -58,6 +71,7 @@ def command(
     from pipeline.samples import read_to_fit
     from pipeline.work import StageWork, key_of, source
     from stages.train.fit import train
+    from stages.train.mixing import made_of, read_mixed
 
     labels = [*settings.attributes, *(["mask"] if settings.sampler == "masks" else [])]
     read = partial(
@@ -70,9 +84,11 @@ def command(
         vocabulary=settings.vocabulary,
         redraw=True,
     )
+    read = read if settings.synthetic == "none" else partial(read_mixed, read, made, settings)
+    begun = (start or Path("runs") / settings.start / "train") if settings.start else None
     target = output or Path("runs") / name / "train"
-    key = key_of(name, settings, faces, sessions, splits, str(target), *source(*CODE))
+    key = key_of(name, settings, faces, sessions, splits, str(target), begun, *source(*CODE), *made_of(settings, made))
     with StageWork(f"train/{name}", key=key) as work:
-        validation = train(name, settings, read, work.dir, processes=processes)
+        validation = train(name, settings, read, work.dir, start=begun, processes=processes)
         work.publish(work.dir / "result", target)
     wrote(target, note=f"validation AUC {validation['auc']:.4f} at epoch {validation['epoch']}")

@@ -53,6 +53,7 @@ from stages.train.build import (
     make_optimisers,
     weights_of,
 )
+from stages.train.mixing import go_on_from
 from stages.train.samplers import epoch_batches
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class Trainer:
         The state of the fit is kept here, and the fit goes on from what it finds.
     fabric : Fabric
         Launched; where it has several processes, each fits its own copy on its part of every batch.
+    start : path, optional
+        Folder of a trained run to go on from.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Trainer:
         stores: tuple[FaceStore, FaceStore],
         scratch: Path,
         fabric: Fabric,
+        start: Path | None = None,
     ) -> None:
         check_samples(train, validation)
         keep_freed_memory()
@@ -132,11 +136,11 @@ class Trainer:
         self.truth = Truth(target, labels_of(params, train), *weights_of(params, train))
         with torch.random.fork_rng():  # initial weights are the seed's, and nobody else's random numbers move
             torch.manual_seed(params.seed)
-            self._build()
+            self._build(start)
         self.history, self.epoch, self.begun = History(), 0, Begun()
         self.best: dict[str, Any] = {"auc": -1.0, "epoch": 0, "state": {}}
 
-    def _build(self) -> None:
+    def _build(self, start: Path | None) -> None:
         params, processes = self.params, self.fabric.world_size
         self.size = batch_size(params, self.train)
         if self.size % processes:
@@ -147,6 +151,8 @@ class Trainer:
         assert isinstance(model, Recogniser)
         self.network = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.objective = make_objective(params, self.train, self.subjects, model).to(self.fabric.device)
+        if start is not None:
+            go_on_from(start, self.contract, model, self.objective.identity, self.truth.subject, self.store)
         if processes > 1:
             share(self.network)
         self.model = self.fabric.setup_module(self.network)
@@ -208,6 +214,7 @@ class Trainer:
         params = self.params
         classes = {name: codes for name, codes in self.truth.labels.items() if name != AGE}
         batches = epoch_batches(params.sampler, self.truth.subject, classes, self.size, params.per_subject, rng)
+        batches = batches[: max(len(self.store.rows) // self.size, 1)]  # made faces make no epoch longer
         begun = self.begun
         begun.set_random(rng, self.fabric.device)
         for number in range(begun.batches, len(batches)):
@@ -322,7 +329,13 @@ def risen(progress: float, rise: float) -> float:
 
 
 def train(
-    run: str, params: Train, read: Callable[[], ReadToFit], scratch: Path, *, processes: int = 1
+    run: str,
+    params: Train,
+    read: Callable[[], ReadToFit],
+    scratch: Path,
+    *,
+    start: Path | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Fit a recogniser in one process or in several, write its files to ``scratch/result``, and return its validation.
 
@@ -330,12 +343,14 @@ def train(
     ----------
     read : callable
         Gives samples and stores, as `pipeline.samples.read_to_fit` does; picklable, for it is called in each process.
+    start : path, optional
+        Folder of a trained run to go on from.
     processes : int
         Each takes a GPU where there are any, and its part of every batch.
     """
     fabric = make_fabric(params.precision, processes)
     done: dict[str, Any] | PsfaceError = fabric.launch(
-        partial(_train, run=run, params=params, read=read, scratch=scratch)
+        partial(_train, run=run, params=params, read=read, scratch=scratch, start=start)
     )
     if isinstance(done, PsfaceError):
         raise done
@@ -343,13 +358,13 @@ def train(
 
 
 def _train(
-    fabric: Fabric, run: str, params: Train, read: Callable[[], ReadToFit], scratch: Path
+    fabric: Fabric, run: str, params: Train, read: Callable[[], ReadToFit], scratch: Path, start: Path | None
 ) -> dict[str, Any] | PsfaceError:
     if fabric.world_size > 1:
         end_with_parent(os.getppid())
     try:
         samples, stores = read()
-        fitted = Trainer(run, params, *samples, stores, scratch, fabric).fit()
+        fitted = Trainer(run, params, *samples, stores, scratch, fabric, start).fit()
     except PsfaceError as error:
         return error  # of a process of its own, an exception would come back as the text of its traceback
     if fabric.is_global_zero:

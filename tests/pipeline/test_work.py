@@ -55,6 +55,7 @@ STAGES = {
     "balance": ("balance", []),
     "train/albedo": ("train", ["albedo"]),
     "fuse/all": ("fuse", ["all"]),
+    "synthesise/frame": ("synthesise", ["frame"]),
     "evaluate/normal": ("evaluate", ["normal"]),
     "report": ("report", []),
 }
@@ -81,7 +82,8 @@ def test_no_stage_runs_beside_itself(
     held: str, workspace: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each is stopped by its lock alone: what it would read is not even looked for before."""
-    shutil.copy2(repository / "params.yaml", "params.yaml")
+    text = (repository / "params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("\nsynthesise: {}", "\nsynthesise: {frame: {recogniser: frame}}"))
     write_sessions("data/sessions.parquet", [session("2/b")])
     monkeypatch.setattr("pipeline.samples.read_to_fit", lambda *_, **__: ((None, None), (None, None)))
     monkeypatch.setattr("pipeline.contract.load_run", lambda *_: (SimpleNamespace(attributes={}, vocabulary=""), {}))

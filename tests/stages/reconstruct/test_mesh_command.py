@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.maps import Maps, write_maps
+from pipeline.meshes import surface
 from pipeline.rig import Camera
 from stages.reconstruct.integration import integrate
-from stages.reconstruct.mesh import surface
 
 open3d = pytest.importorskip("open3d")
 

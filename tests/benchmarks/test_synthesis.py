@@ -1,0 +1,73 @@
+"""The benchmark of face age synthesis: its seeds, its rows beside others', pairs by the years between them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from benchmarks import synthesis
+from benchmarks.selective import GAPS, of_gap
+from pipeline.params import load
+from pipeline.verification import pair_scores
+
+
+def test_nobody_judges_with_the_seed_that_made(tmp_path: Path) -> None:
+    values = synthesis.params_of(8)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    read = load(tmp_path / "params.yaml")
+    assert read.train is not None
+    assert read.synthesise is not None
+    for kind in synthesis.KINDS:
+        assert (read.train[kind].seed, read.train[f"{kind}-judge"].seed) == (8, 1008)
+        assert {read.synthesise[name].seed for name in (kind, f"{kind}-onehot")} == {8}
+        masks, onehot = read.synthesise[kind], read.synthesise[f"{kind}-onehot"]
+        assert onehot == masks.model_copy(update={"condition": "onehot"})
+        tuned = [read.train[f"{kind}-{made}"] for made in synthesis.TUNED]
+        assert len({each.model_copy(update={"synthetic": "none"}).model_dump_json() for each in tuned}) == 1
+        assert {each.start for each in tuned} == {kind}
+
+
+def test_rows_stand_beside_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "RECIPE", tmp_path / "fas")
+    monkeypatch.setattr(synthesis, "ROOT", tmp_path)
+    monkeypatch.setattr(synthesis, "RESULTS", tmp_path / "age.csv")
+    rate = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 8}
+    found = {"age": {"error": rate, "error_at": {"8": rate}}, "counts": {"faces": 4}, "run": "frame"}
+    folder = tmp_path / "fas" / "runs" / "7" / "frame"
+    for part, values in (
+        ("judge", {**found, "against": found, "difference": {"cosine": rate}}),
+        ("tuned", {"frame-all - frame-none": {"over 30": {"eer": rate}}}),
+    ):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "metrics.json").write_text(json.dumps(values))
+    columns = ["run", "seed", "metric", "value", "low", "high", "n"]
+    others = pd.DataFrame(
+        [["plain", 7, "verification.auc", 0.9, 0.8, 1.0, 5], ["fas/x", 7, "y", 0, 0, 0, 0]], columns=columns
+    )
+    others.to_csv(tmp_path / "age.csv", index=False)
+    synthesis.main(["--rows"])
+    table = pd.read_csv(tmp_path / "age.csv")
+    assert list(table) == columns
+    assert (table["run"] + " " + table["metric"]).tolist() == [
+        "plain verification.auc",
+        "fas/frame age.error",
+        "fas/frame age.error_at.8",
+        "fas/frame-onehot age.error",
+        "fas/frame-onehot age.error_at.8",
+        "fas/frame - frame-onehot cosine",
+        "fas/frame-all - frame-none gap.over 30.eer",
+    ]
+
+
+def test_every_genuine_pair_has_one_gap() -> None:
+    age = np.array([5.0, 5, 15, 35, 46, 76])
+    rng = np.random.default_rng(3)
+    pairs = pair_scores(rng.normal(size=(6, 4)), np.array(["a", "a", "a", "a", "b", "b"]))
+    parts = [of_gap(pairs, age, *GAPS[gap]) for gap in ("0-10", "10-30", "over 30")]
+    assert [len(part.genuine) for part in parts] == [3, 4, 0]  # 0, 10, 10; 20, 30, 30 and 30 of b
+    assert all(len(part.impostor) == len(pairs.impostor) for part in parts)

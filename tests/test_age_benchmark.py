@@ -1,0 +1,103 @@
+"""The runs of docs/age.md: what experiments.yaml says of each, differences by gap, and the tables that they fill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from benchmarks import age_tables
+from benchmarks.age import Age, gap_rows
+from benchmarks.recognition_rows import COLUMNS, Scored
+from benchmarks.recognition_tables import Results, filled
+from pipeline.params import load
+
+BENCHMARK = Age()
+LISTED = BENCHMARK.listed()
+RUNS = LISTED["runs"]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_run_is_an_entry_of_the_recipe_with_valid_parameters_of_its_own(name: str, tmp_path: Path) -> None:
+    made = BENCHMARK.params_of(name, RUNS[name], 8)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(made))
+    entries = load(tmp_path / "params.yaml").train
+    assert entries is not None
+    entry = entries[name]
+    assert entry.seed == 8
+    assert list(entry.modalities or ()) == RUNS[name]["modalities"]
+    assert made not in [BENCHMARK.params_of(name, run, 8) for other, run in RUNS.items() if other != name]
+
+
+def test_both_networks_have_one_budget_and_the_recipe_trains_what_is_measured() -> None:
+    entries = yaml.safe_load((BENCHMARK.folder / "params.yaml").read_text())["train"]
+    apart = {key for key in entries["decomposed"] if entries["decomposed"][key] != entries["plain"].get(key)}
+    assert apart <= {"attention", "attributes", "adversaries", "erase", "cross_age"}
+    for name in ("plain", "decomposed"):
+        assert BENCHMARK.params_of(name, RUNS[name], 7)["train"][name] == entries[name]
+
+
+def test_what_is_compared_and_shown_is_listed() -> None:
+    compared = LISTED["compare"]
+    shown = {age_tables.named(m, entry) for m in age_tables.MODALITIES for entry in ("plain", "decomposed")}
+    assert {*compared, *(other for others in compared.values() for other in others)} <= set(RUNS)
+    assert shown | set(age_tables.PARTS) == set(RUNS)
+
+
+def evaluated(folder: Path, drift: float) -> Path:
+    """40 people at six ages each, whose embeddings move with the age."""
+    rng = np.random.default_rng(3)
+    subject = np.repeat(np.arange(40), 6).astype(str)
+    session = np.array([f"{name}/{i}" for i, name in enumerate(subject)])
+    years = rng.uniform(5, 75, size=240)
+    moves = rng.normal(size=(40, 8)).repeat(6, axis=0) * (years[:, None] - 40) / 35
+    embedding = np.repeat(rng.normal(size=(40, 8)), 6, axis=0) + 0.3 * rng.normal(size=(240, 8)) + drift * moves
+    folder.mkdir(parents=True)
+    order = rng.permutation(240)
+    rows = {"session": session, "subject": subject, "rig": np.full(240, "r"), "embedding": embedding, "age": years}
+    np.savez(folder / "embeddings.npz", **{name: values[order] for name, values in rows.items()})
+    return folder
+
+
+def test_differences_by_gap_are_paired_and_errors_are_less_where_the_tar_is_more(tmp_path: Path) -> None:
+    better, worse = (Scored(evaluated(tmp_path / str(drift), drift)) for drift in (0.2, 1.0))
+    assert all(row["low"] == row["value"] == row["high"] == 0 for row in gap_rows(better, better))
+    rows = {row["metric"]: row for row in gap_rows(better, worse)}
+    far = rows["invariance.split.age.over_30.fnmr@fmr=1e-2"]
+    near = rows["invariance.split.age.0_to_10.fnmr@fmr=1e-2"]
+    assert far["low"] < far["value"] < far["high"] < -0.1
+    assert far["value"] < near["value"]
+    assert rows["invariance.split.age.over_30.auc"]["low"] > 0
+    years = better.years
+    assert years is not None
+    gap = np.abs(np.subtract(*years[better.pairs("").genuine_sessions]))
+    assert (near["n"], far["n"]) == ((gap <= 10).sum(), (gap > 30).sum())
+
+
+def test_rows_of_synthesis_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both benchmarks write one table; an empty run of this one took the other's rows with it."""
+    results = tmp_path / "age.csv"
+    theirs = dict.fromkeys(COLUMNS, 1) | {"run": "fas/frame", "metric": "kept"}
+    ours = dict.fromkeys(COLUMNS, 1) | {"run": "plain", "metric": "verification.auc"}
+    pd.DataFrame([theirs, ours | {"value": 0}], columns=COLUMNS).to_csv(results, index=False)
+    monkeypatch.setattr("benchmarks.age.ROOT", tmp_path)
+    monkeypatch.setattr(Age, "rows", lambda *_: [ours])
+    Age(results=results).write_table()
+    assert pd.read_csv(results)[["run", "value"]].to_numpy().tolist() == [["plain", 1], ["fas/frame", 1]]
+
+
+def test_the_page_has_a_place_for_each_table() -> None:
+    read = {"plain": 1 / 7 + 0.4, "decomposed": 1 / 7 + 0.1}
+    rows = [
+        {"run": run, "seed": 7, "device": "cpu", "metric": f"invariance.probe.age.{probe}"}
+        | dict.fromkeys(("value", "low", "high"), value)
+        for run, value in read.items()
+        for probe in age_tables.PROBES
+    ]
+    found = Results(pd.DataFrame(rows))
+    page = filled((age_tables.DOCS / "age.md").read_text(), found, age_tables.TABLES)
+    assert "| linear | .543 [.543, .543] | .243 [.243, .243] | 0.25 |" in page
+    assert filled(page, found, age_tables.TABLES) == page

@@ -1,6 +1,6 @@
 """The pictures of real faces: subjects and flashes of Extended Yale B that a rule picks, not their looks.
 
-python docs/real_pictures.py /path/to/CroppedYale [solvers thresholding integration relight uncalibrated quality]
+python docs/real_pictures.py /path/to/CroppedYale [solvers thresholding integration relight uncalibrated quality masks]
 
 Subjects are the first two that the protocol of held-out relighting scores (benchmarks/relight.py; no constant was
 chosen on them), flashes the first four or nine of its training, its two most oblique ones those that are foretold; the
@@ -30,9 +30,12 @@ from benchmarks.uncalibrated import angle, found_lights
 from docs.pictures import ROOT, check_names, coloured, show
 from pipeline.images import read_frame
 from pipeline.maps import Maps
+from pipeline.maskdesigns import TYPES, draw_design
+from pipeline.maskpaint import wear
 from pipeline.meshes import cleaned, surface
 from pipeline.params import Reconstruct
 from pipeline.rig import Camera
+from stages.crop.looks import find_faces
 from stages.ingest.yaleb import light_of
 from stages.reconstruct.integration import integrate
 from stages.reconstruct.relight import relit
@@ -207,6 +210,22 @@ def quality(root: Path) -> None:
     save(figure, "real-quality")
 
 
+def masks(root: Path) -> None:
+    """Normals of four flashes, bare and with a mask of each type painted on the flashes."""
+    figure, panels = grid(2, 1 + len(TYPES), 4.4)
+    for number, (line, subject) in enumerate(zip(panels, WHO, strict=True)):
+        session = given(root, subject, FLASHES[:4])
+        points = find_faces([session.frames.mean(axis=0)], border=0.3, min_face=0.2, confidence=0.9)[0].landmarks
+        assert points is not None
+        bare = solved(session, "auto")
+        show(line[0], coloured(bare.normal, bare.mask), "bare")
+        for at, (panel, kind) in enumerate(zip(line[1:], TYPES, strict=True)):
+            design = draw_design(np.random.default_rng([number, at]), [kind])
+            worn = solved(replace(session, frames=wear(design, session.frames, points)), "auto")
+            show(panel, coloured(worn.normal, worn.mask), kind)
+    save(figure, "real-masks")
+
+
 PICTURES = {
     "solvers": solvers,
     "thresholding": thresholding,
@@ -214,6 +233,7 @@ PICTURES = {
     "relight": relight,
     "uncalibrated": uncalibrated,
     "quality": quality,
+    "masks": masks,
 }
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recognition_rows import COLUMNS, FARS, Scored
 from benchmarks.runs import ROOT, Benchmark
 from pipeline.tables import write_csv
-from pipeline.verification import difference
+from pipeline.verification import PairScores, difference
 from stages.evaluate.splits import ByAge, of_gap
 
 
@@ -52,17 +52,23 @@ class Age(Benchmark):
 
 def gap_rows(one: Scored, other: Scored) -> Iterator[dict[str, Any]]:
     """Paired differences of AUC, EER and FNMRs of the genuine pairs of each gap, beside all impostor pairs."""
-    assert one.years is not None, "a run on sessions whose subjects come at one age each"
-    pairs, theirs = one.pairs(""), other.pairs("")
-    for name, mask in ByAge(one.years).conditions(pairs.genuine_sessions).items():
-        for rate, gap in difference(of_gap(pairs, mask), of_gap(theirs, mask), one.draws, FARS).items():
+    ours, theirs = _by_gap(one), _by_gap(other)
+    for name, pairs in ours.items():
+        for rate, gap in difference(pairs, theirs[name], one.draws, FARS).items():
             value, low, high = (gap[key] for key in ("value", "low", "high"))
             if rate.startswith("tar@"):  # an error is 1 less the rate
                 assert value is not None
                 value, low, high = -value, None if high is None else -high, None if low is None else -low
                 rate = rate.replace("tar@far", "fnmr@fmr")
             metric = f"invariance.split.age.{name}.{rate}"
-            yield {"metric": metric, "value": value, "low": low, "high": high, "n": float(mask.sum())}
+            yield {"metric": metric, "value": value, "low": low, "high": high, "n": float(len(pairs.genuine))}
+
+
+def _by_gap(run: Scored) -> dict[str, PairScores]:
+    """The genuine pairs of each gap beside all impostor pairs; a run has its pairs in the order of its own scores."""
+    assert run.years is not None, "a run on sessions whose subjects come at one age each"
+    pairs = run.pairs("")
+    return {name: of_gap(pairs, mask) for name, mask in ByAge(run.years).conditions(pairs.genuine_sessions).items()}
 
 
 if __name__ == "__main__":

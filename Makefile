@@ -82,7 +82,7 @@ masks: $(BIN)/.ready ## train and score every run of recipes/mask; goes on where
 	@$(BIN)/python benchmarks/masks_runs.py
 	@$(BIN)/python benchmarks/masks_tables.py
 
-aifr: $(BIN)/.ready ## age-invariant recognition: faces, networks, a report (docs/age.md): 45 minutes
+aifr: $(BIN)/.ready ## age-invariant recognition: faces, networks, a report (docs/age.md)
 	@cd recipes/aifr && "$(CURDIR)/$(BIN)/dvc" repro
 
 fas: $(BIN)/.ready ## face age synthesis and its trial before the truth (docs/age.md), on the faces of recipes/aifr

@@ -3,12 +3,11 @@
     python benchmarks/masks_tables.py
 
 Each stands between `<!-- NAME -->` and `<!-- /NAME -->` in the page and is written anew. A cell is the mean over the
-seeds that are done, with the mean of their intervals' ends; what has no row yet is left out.
+trainings that are done, with the mean of their intervals' ends; what has no row yet is left out.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.recognition_tables import Results, markdown
+from benchmarks.recognition_tables import Results, filled, markdown
 from pipeline.tables import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +50,7 @@ def _by_kind(found: Results, prefix: str) -> str:
 
 def at_far(found: Results) -> str:
     """TAR at a FAR of 1e-2, where all kinds of pairs have enough impostors."""
-    head = ["sees", "run", *KINDS.values(), "minutes of training", "seeds"]
+    head = ["sees", "run", *KINDS.values(), "minutes of training", "trainings"]
     rows = []
     for what in LISTED["sees"]:
         for family in LISTED["families"]:
@@ -141,18 +140,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
 }  # fmt: skip
 
 
-def filled(page: str, found: Results) -> str:
-    """The page with all its tables written anew; each must have its place."""
-    for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        page, places = re.subn(pattern, lambda at, table=table: f"{at[1]}\n{table(found)}\n\n{at[2]}", page, flags=re.S)
-        if places != 1:
-            raise ValueError(f"docs/masks.md has {places} places for the table {name}")
-    return page
-
-
 def main() -> None:
-    text = filled(PAGE.read_text(), Results(pd.read_csv(RESULTS)))
+    text = filled(PAGE.read_text(), Results(pd.read_csv(RESULTS)), TABLES)
     write_atomic(PAGE, lambda path: path.write_text(text))
     print(f"wrote the tables of {PAGE.relative_to(ROOT)}")
 

@@ -19,9 +19,9 @@ from pipeline.attributes import AGE
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.samples import FaceStore, read_samples
-from pipeline.verification import PairScores, difference, pair_scores, rates, resample
+from pipeline.verification import difference, pair_scores, rates, resample
+from stages.evaluate.splits import GAPS, ByAge, of_gap
 
-GAPS = {"0-10": (0, 10), "10-30": (10, 30), "over 30": (30, 200)}  # years, from the first (excluded, but for 0) on
 FARS = (0.01,)
 RESAMPLES, SEED = 1000, 7
 
@@ -38,13 +38,17 @@ def compare(runs: dict[str, Path], against: Sequence[tuple[str, str]], tables: d
     """
     contract, _ = load_run(next(iter(runs.values())))
     packed = Faces(tables["faces"])
-    samples = read_samples("test", **{**tables, "faces": packed}, attributes=[AGE], vocabulary=contract.vocabulary)  # type: ignore[arg-type]
+    samples = read_samples(
+        "test", faces=packed, sessions=tables["sessions"], splits=tables["splits"], attributes=[AGE],
+        vocabulary=contract.vocabulary,
+    )  # fmt: skip
     faces = FaceStore(packed, contract.modalities, samples.row).all()
     scores = {name: pair_scores(embedded(folder, faces), samples.subject) for name, folder in runs.items()}
     draws = resample(len(np.unique(samples.subject)), RESAMPLES, np.random.default_rng(SEED))
     found: dict[str, Any] = {name: {} for name in (*runs, *(f"{one} - {other}" for one, other in against))}
-    for gap, (low, high) in GAPS.items():
-        parts = {name: of_gap(pairs, samples.labels[AGE], low, high) for name, pairs in scores.items()}
+    years = ByAge(np.where(samples.labels[AGE] < 0, np.nan, samples.labels[AGE]))
+    for gap in GAPS:
+        parts = {name: of_gap(pairs, years.conditions(pairs.genuine_sessions)[gap]) for name, pairs in scores.items()}
         count = {"n": len(next(iter(parts.values())).genuine)}
         for name, part in parts.items():
             found[name][gap] = {rate: {"value": float(x[0]), "low": None, "high": None, **count}
@@ -61,11 +65,3 @@ def embedded(folder: Path, faces: dict[str, torch.Tensor]) -> np.ndarray:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = restore_model(contract.network.name, state, **contract.network.kwargs).to(device)
     return embed(network, faces, device=device, mirror=mirror).embeddings
-
-
-def of_gap(pairs: PairScores, age: np.ndarray, low: float, high: float) -> PairScores:
-    """The genuine pairs with that many years between them, and all impostor pairs."""
-    first, second = pairs.genuine_sessions
-    years = np.abs(age[first] - age[second])
-    inside = ((years > low) | (low == 0)) & (years <= high)
-    return pairs.subset(inside, np.ones(len(pairs.impostor), bool))

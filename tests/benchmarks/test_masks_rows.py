@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.masks_rows import KINDS, Scored, _differences, _rates, _ratios
 from benchmarks.masks_runs import MASKS, Masks
-from benchmarks.masks_tables import PAGE, filled
-from benchmarks.recognition_tables import Results
+from benchmarks.masks_tables import PAGE, TABLES
+from benchmarks.recognition_tables import Results, filled
 from pipeline.params import Fuse, Train
 
 SESSIONS = np.array(
@@ -91,7 +91,7 @@ def test_the_page_has_a_place_for_every_table() -> None:
     page = PAGE.read_text()
     table = pd.DataFrame([{"run": "mtarcface-normal", "seed": 7, "device": "cpu", "metric": "bare-bare.rank1",
                            "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}])  # fmt: skip
-    made = filled(page, Results(table))
+    made = filled(page, Results(table), TABLES)
     assert "| `normal` | `mtarcface` |  | .500 [.400, .600] |" in made
     with pytest.raises(ValueError, match="0 places for the table yale"):
-        filled(page.replace("<!-- yale -->", ""), Results(table))
+        filled(page.replace("<!-- yale -->", ""), Results(table), TABLES)

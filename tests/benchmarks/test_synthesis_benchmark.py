@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from benchmarks import synthesis
-from benchmarks.selective import GAPS, of_gap
 from pipeline.params import load
 from pipeline.verification import pair_scores
+from stages.evaluate.splits import ByAge, of_gap
 
 
 def test_nobody_judges_with_the_seed_that_made(tmp_path: Path) -> None:
@@ -69,6 +69,6 @@ def test_every_genuine_pair_has_one_gap() -> None:
     age = np.array([5.0, 5, 15, 35, 46, 76])
     rng = np.random.default_rng(3)
     pairs = pair_scores(rng.normal(size=(6, 4)), np.array(["a", "a", "a", "a", "b", "b"]))
-    parts = [of_gap(pairs, age, *GAPS[gap]) for gap in ("0-10", "10-30", "over 30")]
+    parts = [of_gap(pairs, inside) for inside in ByAge(age).conditions(pairs.genuine_sessions).values()]
     assert [len(part.genuine) for part in parts] == [3, 4, 0]  # 0, 10, 10; 20, 30, 30 and 30 of b
     assert all(len(part.impostor) == len(pairs.impostor) for part in parts)

@@ -84,7 +84,10 @@ def test_a_face_is_kept_where_identity_and_age_are_believed(monkeypatch: pytest.
     monkeypatch.setattr(picking, "embed", embed)
     monkeypatch.setattr(picking, "draw_groups", lambda *_: np.zeros((4, 1), int))
     contract: Any = Bare()
-    ager: Any = lambda faces, group: {"frame": faces["frame"] + 100}  # noqa: E731
+
+    def ager(faces: dict[str, Tensor], group: int) -> dict[str, Tensor]:
+        return {"frame": faces["frame"] + 100}
+
     judge, store = torch.nn.Linear(1, 1), Store(4)
     made, told = pick(ager, contract, judge, 0.5, samples([40, 41, 60, 20], list("abcd")), store, each=1, seed=7)  # type: ignore[arg-type]
     assert told["own"].tolist() == [True, False, True, True]

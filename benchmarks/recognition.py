@@ -12,7 +12,6 @@ some are also scored on the real faces (`yale.` before their metrics).
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,9 +46,8 @@ class Recognition(Benchmark):
         shutil.rmtree(self.folder / folder / "yale", ignore_errors=True)
         if "thesis" not in run:
             return super().fit_and_score(name, run, seed, folder)
-        thesis = [sys.executable, ROOT / "benchmarks" / "thesis.py", run["thesis"], "--seed", str(seed)]
-        more = ["--minutes", str(MINUTES), "--params", folder / "params.yaml"]
-        subprocess.run([*thesis, *more], cwd=self.folder, check=True)
+        thesis = [ROOT / "benchmarks" / "thesis.py", run["thesis"], "--seed", str(seed)]
+        self.call([*thesis, "--minutes", str(MINUTES), "--params", folder / "params.yaml"])
         return MINUTES
 
     def branches_of(self, run: Mapping[str, Any]) -> list[str]:

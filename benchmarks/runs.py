@@ -6,7 +6,8 @@ commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its
 runs/DEVICE/SEED/RUN, for a processor and a GPU round differently, and what is compared in pairs is of one. A run whose
 results are there and whose parameters are the same is left alone, unless a run that it fuses has been trained since;
 one that was stopped goes on. Runs share nothing but the faces (and a fusion its branches), so that several processes
-may each make some. After each, the benchmark's table is written anew from all results.
+may each make some, of different names: `psface train NAME` runs once at a time in a workspace. After each, the
+benchmark's table is written anew from all results.
 """
 
 from __future__ import annotations
@@ -91,10 +92,15 @@ class Benchmark:
         return out | {section: {name: merged(base, {**changes, "modalities": sees})}}
 
     def psface(self, *arguments: str | Path) -> None:
-        """A command in the workspace; its own words on standard error say what went wrong."""
+        """A command in the workspace."""
         code = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
-        subprocess.run(command, cwd=self.folder, env=os.environ | code, check=True)
+        self.call(["-c", COMMAND, *arguments], env=os.environ | code)
+
+    def call(self, arguments: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
+        """Python in the workspace; where it fails, its own words on standard error have said why, and all ends."""
+        command = [sys.executable, *map(str, arguments)]
+        if failed := subprocess.run(command, cwd=self.folder, env=env, check=False).returncode:
+            sys.exit(failed)
 
     def splits_of(self, params: Path, run: Mapping[str, Any]) -> Path:
         """The benchmark's splits, or those that a run's own balancing gives of the same subjects."""

@@ -68,6 +68,8 @@ def command(
     for image, target in zip(images, targets_of(images, out), strict=True):
         rng = np.random.default_rng([seed, zlib.crc32(Path(image).name.encode())])
         design = draw_design(rng, designs) if designs else draw_design(rng)
+        if landmarks is not None and Path(image).name not in known:
+            click.echo(f"psface: {image}: {landmarks} has no points of it, so its face is looked for", err=True)
         try:
             view = mask_picture(image, target, design, known.get(Path(image).name))
         except UserError as reason:

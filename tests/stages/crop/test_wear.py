@@ -79,6 +79,13 @@ def test_points_that_are_given_are_believed(workspace: Path, capsys) -> None:
     assert (after[125:145, 115:145] != 128).mean() > 0.9
 
 
+def test_a_picture_without_points_among_those_given_is_looked_at_aloud(astronaut: np.ndarray, capsys) -> None:
+    Path("points.json").write_text(json.dumps({"A.png": POINTS}))
+    main(["wear-mask", "a.png", "-o", "out", "--landmarks", "points.json"])
+    assert "a.png: points.json has no points of it, so its face is looked for" in capsys.readouterr().err
+    assert Path("out/a.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.runs import ROOT, Benchmark
+from pipeline.tables import write_atomic
 
 REAL = ROOT / "recipes" / "yale"
 MINUTES = 8.0  # of training, that the thesis's recipe has
@@ -46,8 +49,12 @@ class Recognition(Benchmark):
         shutil.rmtree(self.folder / folder / "yale", ignore_errors=True)
         if "thesis" not in run:
             return super().fit_and_score(name, run, seed, folder)
-        thesis = [ROOT / "benchmarks" / "thesis.py", run["thesis"], "--seed", str(seed)]
-        self.call([*thesis, "--minutes", str(MINUTES), "--params", folder / "params.yaml"])
+        params, settings = (self.folder / folder / f"{each}.yaml" for each in ("params", "settings"))
+        known = yaml.safe_load(params.read_text())
+        del known["thesis"]  # which no command of psface knows
+        write_atomic(settings, lambda path: path.write_text(yaml.safe_dump(known, sort_keys=False)))
+        thesis = [ROOT / "benchmarks" / "thesis.py", run["thesis"], "--seed", str(seed), "--minutes", str(MINUTES)]
+        self.call([*thesis, "--params", settings, "--runs", folder.parent])
         return MINUTES
 
     def branches_of(self, run: Mapping[str, Any]) -> list[str]:

@@ -1,10 +1,11 @@
 """The thesis behind this project as it was, its faults kept, on a workspace's faces and scored as `psface evaluate`.
 
     python benchmarks/thesis.py normal [--workspace .] [--minutes 10] [--seed 42] [--epochs 119] [--params params.yaml]
+                                       [--runs runs/42]
     python benchmarks/thesis.py normal+albedo+depth          its concatenation of runs that this has trained
 
 Reads data/faces, sessions.parquet and splits.parquet; writes what `psface evaluate` writes into
-runs/SEED/thesis-NAME/evaluate of the workspace, and own.csv: what only this recipe has. Prints the rows that
+thesis-NAME/evaluate below --runs, and own.csv: what only this recipe has. Prints the rows that
 docs/results/recognition.csv has of it (recognition_rows.py). The state is that of the last epoch, not the best on the
 test set as in the thesis (fault 6; its AUC is the row `thesis.best_on_test_auc`, for the record). Minutes are of
 training alone; the test set is looked at after each epoch on top of them.
@@ -77,16 +78,17 @@ def own_rows(
 
 
 class Workspace:
-    """The tables and faces of a workspace, and where the thesis's runs lie in it."""
+    """The tables and faces of a workspace, and the folder of the thesis's runs."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, runs: Path | None = None) -> None:
         data = folder / "data"
         self.tables = {"sessions": data / "sessions.parquet", "splits": data / "splits.parquet"}
-        self.faces, self.quality, self.runs, self.seed = data / "faces", data / "quality.parquet", folder / "runs", seed
+        self.faces, self.quality, self.seed = data / "faces", data / "quality.parquet", seed
+        self.runs = runs or folder / "runs" / str(seed)
 
     def output(self, name: str) -> Path:
         """Folder of a run's results."""
-        return self.runs / str(self.seed) / f"thesis-{name}" / "evaluate"
+        return self.runs / f"thesis-{name}" / "evaluate"
 
     def test(self, contract: Contract) -> EvaluationSet:
         """The test sessions."""
@@ -145,12 +147,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--params", type=Path, help="section `evaluate`  [default: params.yaml of the workspace]")
+    parser.add_argument("--runs", type=Path, help="folder of the runs  [default: runs/SEED of the workspace]")
     options = parser.parse_args(arguments)
     if unknown := set(options.name.split("+")) - set(MODALITIES):
         parser.error(f"no modality `{sorted(unknown)[0]}` here; known: {', '.join(MODALITIES)}")
     if options.minutes <= 0 or options.epochs < 1:
         parser.error("--minutes must be above 0 and --epochs at least 1")
-    place = Workspace(options.workspace, options.seed)
+    place = Workspace(options.workspace, options.seed, options.runs)
     settings = section(options.params or options.workspace / "params.yaml", "evaluate", Evaluate)
     if "+" in options.name:
         run_concatenation(place, options.name, settings)

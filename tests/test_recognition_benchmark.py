@@ -16,7 +16,8 @@ from benchmarks import recognition_tables
 from benchmarks.recognition import Recognition
 from benchmarks.recognition_rows import Scored, counted, difference_rows, run_rows
 from benchmarks.runs import DEVICE, Benchmark, merged
-from pipeline.params import load
+from benchmarks.thesis import Workspace
+from pipeline.params import Evaluate, load, section
 from pipeline.verification import matrix_pairs, rates
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "recognition"
@@ -97,6 +98,25 @@ def test_the_minutes_of_a_run_that_was_stopped_are_not_those_of_its_end(
     assert "training.minutes" in {row["metric"] for row in benchmark.rows({})}
     (tmp_path / "runs" / DEVICE / "7" / "normal" / "done.json").write_text(json.dumps(done | {"minutes": None}))
     assert "training.minutes" not in {row["metric"] for row in benchmark.rows({})}
+
+
+def test_the_thesiss_recipe_reads_its_settings_and_writes_where_it_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given a key that params.yaml does not have, and wrote beside the benchmark's folders."""
+    benchmark = Recognition(tmp_path)
+    asked: list[str] = []
+    monkeypatch.setattr(Benchmark, "call", lambda _, arguments, **__: asked.extend(map(str, arguments)))
+    shutil.copy(RECIPE / "params.yaml", tmp_path)
+    run = LISTED["thesis-normal"]
+    text = yaml.safe_dump(benchmark.params_of("thesis-normal", run, 7))
+    benchmark.work("thesis-normal", run, 7, text)
+    assert benchmark.is_done("thesis-normal", run, 7, text)
+    given = dict(zip(asked[2::2], asked[3::2], strict=True))
+    assert asked[1] == "normal"
+    assert section(Path(given["--params"]), "evaluate", Evaluate).resamples == 1000
+    place = Workspace(Path(), 7, Path(given["--runs"]))
+    assert place.output("normal") == benchmark.place(7, "thesis-normal") / "evaluate"
 
 
 def test_splits_of_a_runs_own_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from stages.evaluate.pairs import FOLDS, Pairs
 
@@ -41,7 +42,7 @@ def draw_pairs(subjects: np.ndarray, rng: np.random.Generator) -> Pairs | str:
 
 
 def fold_accuracy(similarity: np.ndarray, pairs: Pairs) -> dict[str, Any]:
-    """Mean accuracy over the folds, its standard error, and 1.96 of them to either side as `low` and `high`.
+    """Mean accuracy over the folds, its standard error, and as `low` and `high` the 95 % of Student's t about it.
 
     Pairs whose similarity is NaN are left out.
     """
@@ -54,7 +55,8 @@ def fold_accuracy(similarity: np.ndarray, pairs: Pairs) -> dict[str, Any]:
         out = pairs.fold == fold
         found.append(((score[out] > _best_threshold(score[~out], pairs.same[~out])) == pairs.same[out]).mean())
     mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
-    spread = {"low": max(0.0, mean - 1.96 * error), "high": min(1.0, mean + 1.96 * error), "standard_error": error}
+    away = float(student_t.ppf(0.975, len(found) - 1)) * error  # of as many folds as they are: of ten 2.26 errors
+    spread = {"low": max(0.0, mean - away), "high": min(1.0, mean + away), "standard_error": error}
     counts = {"folds": len(names), "genuine": int(pairs.same.sum()), "impostor": int((~pairs.same).sum())}
     return {"accuracy": {"value": mean, **spread}, "counts": counts}
 

@@ -22,7 +22,14 @@ from stages.evaluate.inputs import EvaluationSet, raw_pixels
 from stages.evaluate.pairs import read_pairs
 from stages.evaluate.probes import probe_attributes
 from stages.evaluate.quality import error_versus_discard, qualities
-from stages.evaluate.scoring import Recognition, macro_metrics, recognise, recognition_counts, recognition_metrics
+from stages.evaluate.scoring import (
+    Recognition,
+    macro_metrics,
+    recognise,
+    recognition_counts,
+    recognition_gain,
+    recognition_metrics,
+)
 from stages.evaluate.splits import ages_apart, make_splits, split_scores
 
 FittedOn = tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
@@ -95,6 +102,7 @@ def evaluate_run(
         "quality": discard,
         "differentials": _differentials(found, data, draws),
         "raw_pixels": recognition_metrics(raw, settings.fars, draws),
+        "over_raw_pixels": recognition_gain(found, raw, draws),
         "counts": _counts(contract, data, found, settings.resamples),
     }
     confusions = {

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.identification import Ranks, protocols
+from pipeline.identification import Ranks, protocols, rank1_difference
 from pipeline.openset import OpenSet, open_set, open_set_rates
 from pipeline.verification import (
     PairScores,
     cosine_matrix,
+    difference,
     distance_matrix,
     interval,
     matrix_pairs,
@@ -91,6 +92,20 @@ def macro_metrics(found: Recognition, fars: Sequence[float], weights: np.ndarray
     return {
         "verification": verification(found.scores, fars, weights, macro=True),
         "identification": {name: _rank_rates(each, weights) for name, each in ranks.items()},
+    }
+
+
+def recognition_gain(found: Recognition, other: Recognition, weights: np.ndarray) -> dict[str, Any]:
+    """AUC, EER and rank-1 less those of other vectors of the same sessions, paired over the resampled subjects."""
+    both = {name: (ranks, other.ranks[name]) for name, ranks in found.ranks.items()}
+    return {
+        "verification": difference(found.scores, other.scores, weights),
+        "identification": {
+            name: {"rank1": rank1_difference(one, two, weights)}
+            if isinstance(one, Ranks) and isinstance(two, Ranks)
+            else {"absent": one}
+            for name, (one, two) in both.items()
+        },
     }
 
 

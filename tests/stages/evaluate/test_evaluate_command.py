@@ -57,6 +57,13 @@ def test_writes_all_of_it(fabricate):
                 *part["identification"][f"{protocol}_full"].values(),
             ):
                 assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
+    gain, raw = metrics["over_raw_pixels"], metrics["raw_pixels"]
+    for part, rate in (("verification", "auc"), ("verification", "eer")):
+        assert gain[part][rate]["value"] == pytest.approx(metrics[part][rate]["value"] - raw[part][rate]["value"])
+    for protocol in ("overall", "same_rig", "across_rigs"):
+        ranked = [each["identification"][protocol]["rank1"] for each in (gain, metrics, raw)]
+        assert ranked[0]["value"] == pytest.approx(ranked[1]["value"] - ranked[2]["value"])
+        assert ranked[0]["low"] <= ranked[0]["value"] <= ranked[0]["high"]
     assert metrics["attributes"]["pose"] == {"absent": "all 93 labelled sessions are of one class"}
     assert set(metrics["attributes"]["gender"]) == {"auroc", "balanced_accuracy", "f1"}
     assert "facial_hair" not in metrics["attributes"]  # the run does not read it

@@ -75,6 +75,17 @@ def test_the_threshold_is_found_without_the_fold_it_is_tried_on():
     assert found["standard_error"] == 0
 
 
+def test_the_interval_of_ten_folds_is_students():
+    """One fold of ten is wrong in half of its pairs: mean .95, standard deviation .158, so .05 of error, 2.262 times."""
+    similarity, rows, same = np.zeros((40, 40)), np.arange(40).reshape(20, 2).T, np.tile([True, False], 10)
+    similarity[rows[0], rows[1]] = np.where(same, 1.0, 0.0)
+    similarity[rows[0, 0], rows[1, 0]] = -1
+    found = fold_accuracy(similarity, Pairs(rows, same, np.repeat(np.arange(10), 2)))["accuracy"]
+    assert found["value"] == pytest.approx(0.95)
+    assert found["low"] == pytest.approx(0.95 - 2.262157 * 0.05, abs=1e-6)
+    assert found["high"] == 1
+
+
 def test_examples_are_chosen_by_their_margin():
     similarity, labels, *_ = population(each=4)
     found = {each.kind: each for each in choose_examples(similarity, labels)}

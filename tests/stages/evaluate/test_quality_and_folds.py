@@ -76,7 +76,7 @@ def test_the_threshold_is_found_without_the_fold_it_is_tried_on():
 
 
 def test_the_interval_of_ten_folds_is_students():
-    """One fold of ten is wrong in half of its pairs: mean .95, standard deviation .158, so .05 of error, 2.262 times."""
+    """One fold of ten is wrong in half of its pairs: mean .95, deviation .158, so .05 of error, 2.262 times."""
     similarity, rows, same = np.zeros((40, 40)), np.arange(40).reshape(20, 2).T, np.tile([True, False], 10)
     similarity[rows[0], rows[1]] = np.where(same, 1.0, 0.0)
     similarity[rows[0, 0], rows[1, 0]] = -1

@@ -242,8 +242,24 @@ def test_the_page_has_a_place_for_each_table_and_cells_are_means_over_trainings(
     page = (RECIPE.parent.parent / "docs" / "recognition.md").read_text()
     made = recognition_tables.filled(page, found)
     assert "| `normal` | .967 [.900, 1.000] |" in made
-    assert "| `resnet18` |" not in made  # not done yet
+    assert "| `resnet18` | not run yet |" in made
     assert recognition_tables.filled(made, found) == made
+
+
+def test_what_is_left_of_a_distance_is_told_training_by_training() -> None:
+    """Means of other trainings hid that one of them was above the half."""
+    rows = [
+        {"run": run, "seed": seed, "device": "cpu", "metric": metric, "value": value, "low": 0, "high": 1}
+        for run, metric, values in (
+            ("plain", "probe", (0.9, 0.7)),
+            ("normal", "probe", (0.6, 0.65, 0.99)),
+            ("normal", "chance", (0.5, 0.5, 0.5)),
+        )
+        for seed, value in enumerate(values)
+    ]
+    found = recognition_tables.Results(pd.DataFrame(rows))
+    assert found.shares("normal", "plain", "probe", "chance") == "0.50 (0.25 to 0.75 of 2)"
+    assert found.shares("normal", "no-erasure", "probe", "chance") == ""
 
 
 def test_tables_name_runs_that_are_listed() -> None:

@@ -64,6 +64,7 @@ yale: ## the real faces: make yale DATA=/path/to/CroppedYale (after make repro)
 
 benchmark-data: $(BIN)/.ready ## the faces of the recognition benchmark (docs/recognition.md): half an hour
 	@cd recipes/recognition && "$(CURDIR)/$(BIN)/dvc" repro
+	@cd recipes/recognition-fresh && "$(CURDIR)/$(BIN)/dvc" repro
 
 recognition: $(BIN)/.ready ## train and score every run of the recognition benchmark; goes on where it was stopped
 	@$(BIN)/python benchmarks/recognition.py

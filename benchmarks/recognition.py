@@ -5,8 +5,9 @@
     python benchmarks/recognition.py --list
 
 How a run is made, left alone or taken up again: benchmarks/runs.py. docs/results/recognition.csv is written anew after
-each (recognition_rows.py), with the paired differences of the runs that experiments.yaml compares. After `make yale`
-some are also scored on the real faces (`yale.` before their metrics).
+each (recognition_rows.py), with the paired differences of the runs that experiments.yaml compares. Those that
+experiments.yaml names under `fresh` and `yale` are also scored on people simulated after all had been chosen, and after
+`make yale` on the real faces (`fresh.` and `yale.` before their metrics).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.runs import ROOT, Benchmark
 from pipeline.tables import write_atomic
 
-REAL = ROOT / "recipes" / "yale"
+ELSEWHERE = {"yale": ROOT / "recipes" / "yale", "fresh": ROOT / "recipes" / "recognition-fresh"}
 MINUTES = 8.0  # of training, that the thesis's recipe has
 
 
 @dataclass(frozen=True)
 class Recognition(Benchmark):
-    """The runs of recipes/recognition: those of the thesis's recipe, and scores on real faces, are its own."""
+    """The runs of recipes/recognition: those of the thesis's recipe, and scores on other faces, are its own."""
 
     folder: Path = ROOT / "recipes" / "recognition"
     results: Path = ROOT / "docs" / "results" / "recognition.csv"
@@ -46,7 +47,8 @@ class Recognition(Benchmark):
 
     def fit_and_score(self, name: str, run: Mapping[str, Any], seed: int, folder: Path) -> float:
         """Train or fuse a run, and score it; how many minutes the training took."""
-        shutil.rmtree(self.folder / folder / "yale", ignore_errors=True)
+        for place in ELSEWHERE:
+            shutil.rmtree(self.folder / folder / place, ignore_errors=True)
         if "thesis" not in run:
             return super().fit_and_score(name, run, seed, folder)
         params, settings = (self.folder / folder / f"{each}.yaml" for each in ("params", "settings"))
@@ -63,14 +65,17 @@ class Recognition(Benchmark):
         return super().branches_of(run) + ([f"thesis-{each}" for each in joined] if len(joined) > 1 else [])
 
     def score_more(self, name: str, seed: int) -> bool:
-        """Score a run on the real faces, where they are there and its scores are not."""
-        folder, data = self.place(seed, name), REAL / "data"
-        scored = (self.folder / folder / "yale" / "embeddings.npz").exists()
-        if name not in self.listed()["yale"] or scored or not (data / "splits.parquet").exists():
+        """Score a run on the other faces that it is listed for, where they are there and its scores are not."""
+        scored = [place for place in ELSEWHERE if name in self.listed()[place] and self._score_on(place, name, seed)]
+        return bool(scored)
+
+    def _score_on(self, place: str, name: str, seed: int) -> bool:
+        folder, data = self.place(seed, name), ELSEWHERE[place] / "data"
+        if (self.folder / folder / place / "embeddings.npz").exists() or not (data / "splits.parquet").exists():
             return False
-        print(f"=== {name}, seed {seed}: the real faces", flush=True)
+        print(f"=== {name}, seed {seed}: {place}", flush=True)
         tables = {"faces": data / "faces"} | {key: data / f"{key}.parquet" for key in ("sessions", "splits", "quality")}
-        self.evaluate(name, folder, "yale", tables)
+        self.evaluate(name, folder, place, tables)
         return True
 
 

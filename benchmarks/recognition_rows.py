@@ -4,8 +4,8 @@
     subjects), n (what it is counted over)
 
 `same_rig.`, `across_rigs.` and `first_rig.` before a metric say which sessions were compared, `yale.` that they were of
-real faces. A difference has both
-names, `all - frames`, and is of the sessions and the resampled subjects that both share.
+real faces, `fresh.` of people who were simulated after all had been chosen. A difference has both names, `all -
+frames`, and is of the sessions and the resampled subjects that both share.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ COLUMNS = ["run", "seed", "device", "metric", "value", "low", "high", "n"]
 FARS = (0.01, 0.001)
 RESAMPLES, SEED = 1000, 7
 PARTS = ("", "same_rig", "across_rigs", "first_rig")
+ELSEWHERE = ("yale", "fresh")  # other faces that some runs are scored on, each in a folder of its own
 OVER = {"fmr": "impostor"} | dict.fromkeys(
     ("auc", "eer", "auc_euclidean", "fnmr", "tar", "tmr", "accuracy", "start"), "genuine"
 )
@@ -85,7 +86,7 @@ class Scored:
 
 
 def run_rows(run: Path) -> Iterator[dict[str, Any]]:
-    """The rates of a run's metrics.json, those of the first rig alone, what it has of its own, those on real faces."""
+    """The rates of a run's metrics.json, those of the first rig alone, what it has of its own, those on other faces."""
     yield from leaves(json.loads((run / "evaluate" / "metrics.json").read_text()), "", {})
     scored, part = Scored(run / "evaluate"), "first_rig"
     pairs, ranks = scored.pairs(part), scored.ranks(part)
@@ -93,9 +94,10 @@ def run_rows(run: Path) -> Iterator[dict[str, Any]]:
     yield _rank1_row(part, ranks.intervals(scored.draws)[0], ranks)
     if (run / "evaluate" / "own.csv").exists():
         yield from pd.read_csv(run / "evaluate" / "own.csv").to_dict("records")
-    if (run / "yale" / "embeddings.npz").exists():
-        for row in leaves(json.loads((run / "yale" / "metrics.json").read_text()), "", {}):
-            yield row | {"metric": f"yale.{row['metric']}"}
+    for place in ELSEWHERE:
+        if (run / place / "embeddings.npz").exists():
+            for row in leaves(json.loads((run / place / "metrics.json").read_text()), "", {}):
+                yield row | {"metric": f"{place}.{row['metric']}"}
 
 
 def difference_rows(first: Path, second: Path) -> Iterator[dict[str, Any]]:
@@ -103,8 +105,9 @@ def difference_rows(first: Path, second: Path) -> Iterator[dict[str, Any]]:
     one, other = _shared(first / "evaluate", second / "evaluate")
     for part in PARTS:
         yield from _gaps(one, other, part, part)
-    if all((run / "yale" / "embeddings.npz").exists() for run in (first, second)):
-        yield from _gaps(*_shared(first / "yale", second / "yale"), "", "yale")
+    for place in ELSEWHERE:
+        if all((run / place / "embeddings.npz").exists() for run in (first, second)):
+            yield from _gaps(*_shared(first / place, second / place), "", place)
 
 
 def _shared(first: Path, second: Path) -> tuple[Scored, Scored]:

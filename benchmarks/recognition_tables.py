@@ -32,6 +32,7 @@ THESIS = {"normal": "thesis-normal", "albedo": "thesis-albedo", "depth": "thesis
           "all": "thesis-normal+albedo+depth"}  # fmt: skip
 ATTRIBUTES = ("spectacles", "facial_hair", "expression", "pose", "gender")
 REAL = ("normal", "albedo", "depth", "frame", "frames", "normal-albedo", "all")
+FRESH = (*REAL, "plain")
 RANK1 = "identification.overall.rank1"
 TAR = "verification.tar@far=1e-3"
 
@@ -81,6 +82,10 @@ class Results:
     def done(self, run: str) -> str:
         """How many trainings."""
         return str(self.trainings.get(run, 0))
+
+    def counted(self, run: str, metric: str) -> str:
+        """How many trainings have a metric."""
+        return str(len(self.table.loc[[(run, metric)]])) if (run, metric) in self.means.index else ""
 
 
 def rate(value: float, signed: bool = False) -> str:
@@ -220,9 +225,23 @@ def real_faces(found: Results) -> str:
     return markdown(head, rows)
 
 
+def fresh(found: Results) -> str:
+    """People who were simulated after all had been chosen."""
+    head = ["run", "AUC", "rank-1", "TAR at FAR 1e-3", "rank-1 less `frames`'s", "less `frame`'s", "spectacles changed",
+            "trainings"]  # fmt: skip
+    changed = "fresh.invariance.split.spectacles.gap.rank1"
+    rows = [
+        [f"`{run}`", *(found.cell(run, f"fresh.{metric}") for metric in ("verification.auc", RANK1, TAR)),
+         *(found.cell(f"{run} - {other}", "fresh.identification.rank1", signed=True) for other in ("frames", "frame")),
+         found.cell(run, changed, signed=True), found.counted(run, "fresh.verification.auc")]
+        for run in FRESH
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[Results], str]] = {
     "modalities": modalities, "paying": paying, "fusions": fusions, "thesis": thesis, "ablations": ablations,
-    "invariance": invariance, "changed": changed, "attributes": attributes, "real-faces": real_faces,
+    "invariance": invariance, "changed": changed, "attributes": attributes, "fresh": fresh, "real-faces": real_faces,
 }  # fmt: skip
 
 

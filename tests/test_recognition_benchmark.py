@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from benchmarks import recognition_tables
+from benchmarks.recognition import ELSEWHERE as FOLDERS
 from benchmarks.recognition import Recognition
-from benchmarks.recognition_rows import Scored, counted, difference_rows, run_rows
+from benchmarks.recognition_rows import ELSEWHERE, Scored, counted, difference_rows, run_rows
 from benchmarks.runs import DEVICE, Benchmark, merged
 from benchmarks.thesis import Workspace
 from pipeline.params import Evaluate, load, section
@@ -181,19 +182,24 @@ def test_what_a_run_has_of_its_own_and_on_real_faces_gets_rows_too(tmp_path: Pat
     run, other = evaluated(tmp_path / "run", 0.5), evaluated(tmp_path / "other", 1.2)
     (run / "evaluate" / "own.csv").write_text("metric,value,n\nthesis.epochs,12,119\n")
     for each in (run, other):
-        shutil.copytree(each / "evaluate", each / "yale")
+        for place in ELSEWHERE:
+            shutil.copytree(each / "evaluate", each / place)
     rows = {row["metric"]: row for row in run_rows(run)}
     assert (rows["thesis.epochs"]["value"], rows["thesis.epochs"]["n"]) == (12, 119)
     assert rows["yale.verification.auc"]["value"] == 0.9
     gaps = {row["metric"]: row for row in difference_rows(run, other)}
     for metric in ("verification.auc", "identification.rank1"):
-        assert gaps[f"yale.{metric}"] == gaps[metric] | {"metric": f"yale.{metric}"}
+        for place in ELSEWHERE:
+            assert gaps[f"{place}.{metric}"] == gaps[metric] | {"metric": f"{place}.{metric}"}
 
 
 def test_every_comparison_is_of_runs_that_are_listed() -> None:
     listed = yaml.safe_load((RECIPE / "experiments.yaml").read_text())
     compared = listed["compare"]
-    assert set(listed["yale"]) <= set(LISTED)
+    assert set(FOLDERS) == set(ELSEWHERE)
+    for place, folder in FOLDERS.items():
+        assert set(listed[place]) <= set(LISTED)
+        assert (folder / "params.yaml").exists()
     assert {*compared, *(other for others in compared.values() for other in others)} <= set(LISTED)
 
 

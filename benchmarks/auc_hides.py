@@ -6,9 +6,9 @@
 A drawn case is a symmetric matrix of similarities: noise, plus what its name says; its separation is found by bisection
 so that the pooled AUC is .985. A run is the cosines of its `evaluate/embeddings.npz`. `per probe` is the mean over
 probes of the AUC of that probe's own pairs: what a triplet loss asks for, since a triplet compares two pairs that share
-their anchor. The last two columns, at FAR 1e-3: which share of the refused genuine pairs is of the tenth of people with
+their anchor. The next two columns, at FAR 1e-3: which share of the refused genuine pairs is of the tenth of people with
 the most of them, and of the tenth of genuine pairs whose lower norm is the lowest (`-` where vectors are all of one
-length); a tenth would be no more than chance for the second.
+length); a tenth would be no more than chance for the second. `spread` is the standard deviation of the impostor scores.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def row(matrix: np.ndarray, subjects: np.ndarray, norms: np.ndarray) -> list[flo
     first = expected_ranks(matrix, subjects, gallery=everyone, probes=everyone).cmc()[0]
     wrong = refused(scores, FARS[-1])
     apart = [per_probe(matrix, subjects), of_few_people(scores, wrong), of_low_norms(scores, wrong, norms)]
-    return [*(value[0] for value in rates(scores, FARS).values()), first, *apart]
+    return [*(value[0] for value in rates(scores, FARS).values()), first, *apart, float(scores.impostor.std())]
 
 
 def show(name: str, numbers: list[float]) -> None:
@@ -106,8 +106,9 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=8)
     parser.add_argument("--runs", type=Path, nargs="+", default=[], metavar="FOLDER", help="evaluated runs instead")
     options = parser.parse_args()
-    print("| | AUC | EER | TAR at FAR 1e-2 | at 1e-3 | rank-1 | AUC per probe | of a tenth of people | of low norms |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    head = ["", "AUC", "EER", "TAR at FAR 1e-2", "at 1e-3", "rank-1", "AUC per probe", "of a tenth of people",
+            "of low norms", "spread"]  # fmt: skip
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for folder in options.runs:
         with np.load(folder / "evaluate" / "embeddings.npz") as kept:
             vectors, subjects = kept["embedding"], kept["subject"]

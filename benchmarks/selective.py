@@ -18,7 +18,7 @@ from models.embedding import embed
 from pipeline.attributes import AGE
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
-from pipeline.samples import FaceStore, read_samples
+from pipeline.samples import FaceStore, read_samples, read_swaps
 from pipeline.verification import difference, pair_scores, rates, resample
 from stages.evaluate.splits import GAPS, ByAge, of_gap
 
@@ -43,7 +43,8 @@ def compare(runs: dict[str, Path], against: Sequence[tuple[str, str]], tables: d
         vocabulary=contract.vocabulary,
     )  # fmt: skip
     faces = FaceStore(packed, contract.modalities, samples.row).all()
-    scores = {name: pair_scores(embedded(folder, faces), samples.subject) for name, folder in runs.items()}
+    swap = read_swaps(contract.modalities, faces=packed, sessions=tables["sessions"], names=samples.session)
+    scores = {name: pair_scores(embedded(folder, faces, swap), samples.subject) for name, folder in runs.items()}
     draws = resample(len(np.unique(samples.subject)), RESAMPLES, np.random.default_rng(SEED))
     found: dict[str, Any] = {name: {} for name in (*runs, *(f"{one} - {other}" for one, other in against))}
     years = ByAge(np.where(samples.labels[AGE] < 0, np.nan, samples.labels[AGE]))
@@ -59,9 +60,9 @@ def compare(runs: dict[str, Path], against: Sequence[tuple[str, str]], tables: d
     return found
 
 
-def embedded(folder: Path, faces: dict[str, torch.Tensor]) -> np.ndarray:
-    """A run's embeddings of faces."""
+def embedded(folder: Path, faces: dict[str, torch.Tensor], swap: torch.Tensor | None) -> np.ndarray:
+    """A run's embeddings of faces; ``swap`` as of `pipeline.samples.read_swaps`."""
     contract, state = load_run(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = restore_model(contract.network.name, state, **contract.network.kwargs).to(device)
-    return embed(network, faces, device=device, mirror=mirror).embeddings
+    return embed(network, faces, device=device, mirror=mirror, swap=swap).embeddings

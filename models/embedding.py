@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.recogniser import Recognition
 from models.step import put_faces
 
-Mirror = Callable[[Tensor, str], Tensor]
+Mirror = Callable[[Tensor, str, Tensor | None], Tensor]
 
 
 class Embedded(NamedTuple):
@@ -41,6 +41,7 @@ def embed(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
     mirror: Mirror | None = None,
+    swap: Tensor | None = None,
 ) -> Embedded:
     """Embeddings, attribute probabilities and gates of faces.
 
@@ -51,8 +52,10 @@ def embed(
     inputs : dict of Tensor (N, C, H, W)
         Preprocessed faces by modality.
     mirror : callable, optional
-        ``mirror(batch, modality)`` gives the mirrored faces. The unit embeddings of both views are then added, and the
-        sum's direction is given the mean of their norms; probabilities and gates are averaged.
+        ``mirror(batch, modality, swap)`` gives the mirrored faces. The unit embeddings of both views are then added,
+        and the sum's direction is given the mean of their norms; probabilities and gates are averaged.
+    swap : Tensor (N, k), optional
+        What it must know of each face: which flashes change places.
     """
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 2 to 3 times as fast on a CPU
     counts = {len(faces) for faces in inputs.values()}
@@ -63,7 +66,10 @@ def embed(
     gates: list[Tensor] = []
     for start in range(0, counts.pop(), batch_size):
         batch = put_faces({name: faces[start : start + batch_size] for name, faces in inputs.items()}, device)
-        views = [batch] if mirror is None else [batch, {name: mirror(x, name) for name, x in batch.items()}]
+        views = [batch]
+        if mirror is not None:
+            own = None if swap is None else swap[start : start + batch_size].to(device)
+            views.append({name: mirror(x, name, own) for name, x in batch.items()})
         seen: list[Recognition] = [model(view) for view in views]
         embeddings.append(merge_views([each.embedding.float() for each in seen]).cpu())
         for name in seen[0].logits:

@@ -55,6 +55,8 @@ class Draw:
         Deviation inside the noisy patch, as a share of the modality's largest.
     grain : Generator
         What the noise itself is drawn from.
+    swap : (B, k) int, optional
+        Which flashes of `frames` change places in a mirror; not drawn, but each session's own.
     """
 
     mirrored: Tensor
@@ -72,6 +74,7 @@ class Draw:
     turn: bool
     noise: Tensor
     grain: Generator
+    swap: Tensor | None = None
 
     def to(self, device: str | torch.device) -> Draw:
         """The same draw on a device; its grain stays where random numbers are drawn, on the processor."""
@@ -117,7 +120,7 @@ def apply(drawn: Draw, batch: Tensor, modality: str) -> Tensor:
     """
     if len(batch) != len(drawn.angle):
         raise ValueError(f"expected {len(drawn.angle)} faces, as were drawn, got {len(batch)}")
-    mirrored = batch.flip(3) if modality == "normal" and not drawn.turn else mirror(batch, modality)
+    mirrored = batch.flip(3) if modality == "normal" and not drawn.turn else mirror(batch, modality, drawn.swap)
     x, inside = _warp(torch.where(_column(drawn.mirrored), mirrored, batch), drawn)
     if modality == "normal":
         x = _turn(x, drawn)
@@ -132,10 +135,18 @@ def apply(drawn: Draw, batch: Tensor, modality: str) -> Tensor:
 
 
 def augment(
-    faces: Mapping[str, Tensor], how: Augment, rng: Generator, device: str | torch.device = "cpu"
+    faces: Mapping[str, Tensor],
+    how: Augment,
+    rng: Generator,
+    device: str | torch.device = "cpu",
+    *,
+    swap: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """One draw for all modalities (B, C, H, W) of the same sessions, done on a device and the same on each."""
-    drawn = draw(len(next(iter(faces.values()))), how, rng).to(device)
+    """One draw for all modalities (B, C, H, W) of the same sessions, done on a device and the same on each.
+
+    ``swap`` (B, k) is what the mirror of `frames` needs, `FaceStore.swap`.
+    """
+    drawn = replace(draw(len(next(iter(faces.values()))), how, rng), swap=swap).to(device)
     return {name: apply(drawn, batch.to(device), name) for name, batch in faces.items()}
 
 

@@ -132,14 +132,26 @@ def preprocess(array: np.ndarray, mask: np.ndarray, modality: str) -> np.ndarray
     return np.ascontiguousarray(np.where(inside, values, 0).transpose(0, 3, 1, 2), dtype=np.float32)
 
 
-def mirror(batch: Array, modality: str) -> Array:
+def mirror(batch: Array, modality: str, swap: Array | None = None) -> Array:
     """Preprocessed faces (N, C, H, W), of numpy or torch, seen in a mirror.
 
-    Flipped left to right; n_x is negated; and the flashes of `frames` change sides too: their channels, which go around
-    the axis from straight below, are reversed.
+    Flipped left to right; n_x is negated; and the flashes of `frames` change sides too: each channel gets the
+    photograph of channel ``swap`` (N, C), `pipeline.flashes.mirror_order` of each session.
+
+    Raises
+    ------
+    ValueError
+        Nobody says which flashes of `frames` change places.
     """
-    axes = (1, 3) if modality == "frames" else (3,)
-    flipped = np.flip(batch, axes).copy() if isinstance(batch, np.ndarray) else batch.flip(axes)
+    flipped: Any = np.flip(batch, 3).copy() if isinstance(batch, np.ndarray) else batch.flip(3)
     if modality == "normal":
         flipped[:, 0] *= -1
+    elif modality == "frames":
+        if swap is None:
+            raise ValueError("which flashes of `frames` a mirror swaps depends on their lights: give each session's")
+        places = swap[:, :, None, None]
+        if isinstance(batch, np.ndarray):
+            flipped[:] = np.take_along_axis(flipped, places, axis=1)
+        else:
+            flipped.copy_(flipped.gather(1, places.expand_as(flipped)))  # into its own memory, whose order stays
     return flipped

@@ -94,10 +94,14 @@ class MixedStore(FaceStore):
         Of N faces.
     made : dict of ndarray (M, C, H, W)
         Samples N to N + M - 1.
+    source : ndarray (M,) int
+        Which of the N each was made of: its flashes are that face's.
     """
 
-    def __init__(self, store: FaceStore, made: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, store: FaceStore, made: Mapping[str, np.ndarray], source: np.ndarray) -> None:
         self.store, self.made, self.rows = store, made, store.rows
+        own = store.swap(source)
+        self.swaps = None if store.swaps is None or own is None else torch.cat([store.swaps, own])
 
     def take(self, indices: np.ndarray, rng: torch.Generator | None = None) -> dict[str, Tensor]:
         """Faces (B, C, H, W) float32 by modality, of samples by index."""
@@ -146,4 +150,4 @@ def mixed(read: ReadToFit, made: MadeFaces) -> ReadToFit:
         labels=labels,
         weight=np.concatenate([train.weight, train.weight[source]]),
     )
-    return (joined, validation), (MixedStore(store, made.faces), other)
+    return (joined, validation), (MixedStore(store, made.faces, source), other)

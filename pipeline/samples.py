@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.attributes import AGE, ATTRIBUTES, classes, labels
 from pipeline.errors import UserError
 from pipeline.faces import Faces, preprocess
+from pipeline.flashes import mirror_order
 from pipeline.tables import read_parquet
 
 if TYPE_CHECKING:
@@ -116,6 +117,33 @@ def read_samples(
     )
 
 
+def read_swaps(
+    modalities: Sequence[str], *, faces: Faces, sessions: str | Path, names: Sequence[str] | np.ndarray
+) -> Tensor | None:
+    """Which flashes of `frames` change places in a mirror, (N, k) int64 by session; None where nobody sees `frames`.
+
+    Raises
+    ------
+    UserError
+        The table of sessions has no lights for these faces.
+    """
+    if "frames" not in modalities:
+        return None
+    table = read_parquet(sessions, made_by="ingest", columns={"id": str, "lights": object}, key="id").set_index("id")
+    count = faces.array("frames").shape[3]
+    try:
+        lights = np.stack(
+            [np.asarray(each, dtype=float).reshape(count, 3) for each in table["lights"].loc[list(names)]]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{sessions}: other lights than those of the {count} frames in {faces.folder}: run `psface crop` again"
+        ) from error
+    rigs, rig = np.unique(lights.reshape(len(lights), -1), axis=0, return_inverse=True)
+    swaps = np.stack([mirror_order(each.reshape(count, 3)) for each in rigs])
+    return torch.from_numpy(swaps[rig.ravel()])
+
+
 class FaceStore:
     """Preprocessed faces of samples by modality: all in memory where they fit, else read batch by batch.
 
@@ -127,6 +155,8 @@ class FaceStore:
         Rows in the packed arrays.
     redraw : bool
         Of `frame`, each `take` draws another of the session's photographs, as training should see them.
+    swaps : Tensor (N, k), optional
+        Of `frames`, which flashes change places in a mirror, `read_swaps`.
     """
 
     def __init__(
@@ -136,9 +166,10 @@ class FaceStore:
         rows: np.ndarray,
         *,
         redraw: bool = False,
+        swaps: Tensor | None = None,
         held: int = HELD,
     ) -> None:
-        self.rows, self.mask = rows, faces.mask()
+        self.rows, self.mask, self.swaps = rows, faces.mask(), swaps
         self.redraw = redraw and "frame" in modalities
         self.arrays = {name: faces.array("frames" if self.redraw and name == "frame" else name) for name in modalities}
         size = 4 * len(rows) * sum(int(np.prod(array.shape[1:])) for array in self.arrays.values())
@@ -155,6 +186,10 @@ class FaceStore:
             drawn = torch.randint(frames.shape[1], (len(chosen),), generator=rng)
             taken["frame"] = frames[torch.arange(len(chosen)), drawn][:, None]
         return taken
+
+    def swap(self, indices: np.ndarray) -> Tensor | None:
+        """(B, k) which flashes of samples change places in a mirror, as `pipeline.faces.mirror` takes it."""
+        return None if self.swaps is None else self.swaps[torch.from_numpy(np.asarray(indices))]
 
     def all(self) -> Mapping[str, Tensor]:
         """All faces, in the order of the samples."""
@@ -204,7 +239,8 @@ def read_to_fit(
         )
         for split in ("train", "validation")
     )
+    swaps = [read_swaps(modalities, faces=packed, sessions=sessions, names=of.session) for of in (train, validation)]
     return (train, validation), (
-        FaceStore(packed, modalities, train.row, redraw=redraw),
-        FaceStore(packed, modalities, validation.row),
+        FaceStore(packed, modalities, train.row, redraw=redraw, swaps=swaps[0]),
+        FaceStore(packed, modalities, validation.row, swaps=swaps[1]),
     )

@@ -12,7 +12,6 @@ import numpy as np
 from pipeline.errors import Rejected
 from pipeline.geometry import arcface_template, estimate_similarity, move_points, warp_map
 from pipeline.images import read_colour, read_frame
-from pipeline.lights import to_angles
 from pipeline.maps import Maps
 from pipeline.sessions import Session
 from stages.crop.looks import eye_distance
@@ -33,16 +32,6 @@ def read_frames(session: Session) -> np.ndarray:
         sizes = ", ".join(sorted({f"{f.shape[1]}x{f.shape[0]}" for f in frames}))
         raise Rejected(f"frames differ in size: {sizes}")
     return np.stack(frames)
-
-
-def light_order(lights: np.ndarray) -> np.ndarray:
-    """Indices that sort (k, 3) lights by azimuth from straight below, counter-clockwise, then zenith; by whole degrees.
-
-    The same flash has the same channel in all sessions of a rig, in whatever order the frames were taken; and since the
-    turn begins on the axis of the mirror, a mirrored face under mirrored flashes has its channels in reverse.
-    """
-    zenith, azimuth = to_angles(lights)
-    return np.lexsort((np.rint(zenith), np.rint(azimuth + 90) % 360))
 
 
 def drawn_frame(session: str, count: int, seed: int) -> int:

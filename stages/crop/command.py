@@ -20,6 +20,7 @@ CODE = (
     "stages.crop",
     "models.mtcnn",
     "pipeline.faces",
+    "pipeline.flashes",
     "pipeline.geometry",
     "pipeline.images",
     "pipeline.lights",

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline.errors import PsfaceError, Rejected, UserError
 from pipeline.faces import COLOUR, MODALITIES, PHOTOGRAPHED
+from pipeline.flashes import light_order
 from pipeline.geometry import scale_of
 from pipeline.maps import read_maps
 from pipeline.parallel import Jobs, imap_sessions
@@ -31,7 +32,6 @@ from stages.crop.align import (
     cut_face,
     cut_photograph,
     drawn_frame,
-    light_order,
     maps_path,
     read_frames,
 )

@@ -16,7 +16,9 @@ CODE = (
     "pipeline.attributes",
     "pipeline.contract",
     "pipeline.faces",
+    "pipeline.flashes",
     "pipeline.identification",
+    "pipeline.lights",
     "pipeline.maskdesigns",
     "pipeline.openset",
     "pipeline.samples",
@@ -64,7 +66,7 @@ def command(
     contract, network = load_network(weights or Path("runs", run, "train"))
     data = read_evaluation_set(contract, faces=faces, sessions=sessions, splits=splits, quality=quality)
     probed = read_probed_set(contract, faces=faces, sessions=sessions, splits=splits, seed=settings.seed)
-    said = embed_faces(network, data.inputs)
+    said = embed_faces(network, data.inputs, data.swap)
     fitted_on = None if probed is None else (embed_store(network, probed.faces), probed.subject, probed.labels)
     results: Results = evaluate_run(contract, settings, data, said.embeddings, said.probabilities, fitted_on, pairs)
     folder = output or Path("runs", run, "evaluate")

@@ -13,7 +13,7 @@ from pipeline.attributes import AGE, ATTRIBUTES, told
 from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces
-from pipeline.samples import FaceStore, Samples, read_samples, read_splits
+from pipeline.samples import FaceStore, Samples, read_samples, read_splits, read_swaps
 from pipeline.tables import read_parquet
 from stages.evaluate.ages import age_group
 
@@ -53,6 +53,8 @@ class EvaluationSet:
         By modality, (N, C, H, W) float32 as the network sees them.
     without_face
         Test sessions that are not among the N, because no face was cropped from them.
+    swap
+        (N, k) which flashes of `frames` change places in a mirror, where `frames` are among the inputs.
     """
 
     samples: Samples
@@ -61,6 +63,7 @@ class EvaluationSet:
     facts: dict[str, np.ndarray]
     inputs: dict[str, Tensor]
     without_face: int
+    swap: Tensor | None = None
 
 
 def read_evaluation_set(
@@ -102,6 +105,7 @@ def read_evaluation_set(
         },
         inputs=dict(FaceStore(packed, contract.modalities, samples.row).all()),
         without_face=tested - len(samples),
+        swap=read_swaps(contract.modalities, faces=packed, sessions=sessions, names=samples.session),
     )
 
 
@@ -134,7 +138,9 @@ def read_probed_set(contract: Contract, *, faces: Path, sessions: Path, splits: 
     labels = in_binary({name: codes[drawn] for name, codes in samples.labels.items()}, contract.vocabulary)
     known = read_parquet(sessions, made_by="ingest", columns={"id": str}).set_index("id").reindex(columns=[AGE])
     labels[AGE] = age_group(_numbers(known.loc[samples.session[drawn], AGE]))
-    return ProbedSet(samples.subject[drawn], labels, FaceStore(packed, contract.modalities, samples.row[drawn]))
+    swaps = read_swaps(contract.modalities, faces=packed, sessions=sessions, names=samples.session[drawn])
+    store = FaceStore(packed, contract.modalities, samples.row[drawn], swaps=swaps)
+    return ProbedSet(samples.subject[drawn], labels, store)
 
 
 def in_binary(labels: dict[str, np.ndarray], vocabulary: str) -> dict[str, np.ndarray]:

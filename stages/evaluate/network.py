@@ -36,7 +36,7 @@ def load_network(folder: Path) -> tuple[Contract, torch.nn.Module]:
         ) from error
 
 
-def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Embedded:
+def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor], swap: Tensor | None = None) -> Embedded:
     """Embeddings of N faces, each averaged with that of its mirror image, their attributes and gates likewise.
 
     Parameters
@@ -45,6 +45,8 @@ def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Embedded
         Sees the modalities of `inputs`.
     inputs
         By modality, (N, C, H, W) float32, preprocessed.
+    swap
+        (N, k) which flashes of `frames` change places in the mirror, where they are among the modalities.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Embedded
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return embed(network.to(device), inputs, batch_size=BATCH, device=device, mirror=mirror)
+        return embed(network.to(device), inputs, batch_size=BATCH, device=device, mirror=mirror, swap=swap)
     except (ValueError, KeyError) as error:
         raise UserError(
             f"the network takes other faces than its contract says ({error}): train the run again"
@@ -63,4 +65,4 @@ def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor]) -> Embedded
 def embed_store(network: torch.nn.Module, store: FaceStore) -> np.ndarray:
     """As `embed_faces`, the embeddings of a store's faces, taken chunk by chunk."""
     chunks = np.array_split(np.arange(len(store.rows)), max(1, -(-len(store.rows) // CHUNK)))
-    return np.concatenate([embed_faces(network, store.take(chunk))[0] for chunk in chunks])
+    return np.concatenate([embed_faces(network, store.take(chunk), store.swap(chunk))[0] for chunk in chunks])

@@ -16,6 +16,8 @@ CODE = (
     "pipeline.contract",
     "pipeline.faces",
     "pipeline.fitting",
+    "pipeline.flashes",
+    "pipeline.lights",
     "pipeline.maskdesigns",
     "pipeline.samples",
     "pipeline.verification",

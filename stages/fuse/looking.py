@@ -72,11 +72,11 @@ class Looker:
     def _see(self, store: FaceStore, view: str, rng: torch.Generator | None = None) -> Seen:
         parts = []
         for chosen in np.array_split(np.arange(len(store.rows)), -(-len(store.rows) // SEEN_AT_ONCE)):
-            faces = store.take(chosen)
+            faces, swap = store.take(chosen), store.swap(chosen)
             if rng is not None and view == "varied":
-                faces = augment(faces, self.params.augment, rng, self.fabric.device)
+                faces = augment(faces, self.params.augment, rng, self.fabric.device, swap=swap)
             elif view == "mirrored":
-                faces = {name: mirror(x, name) for name, x in faces.items()}
+                faces = {name: mirror(x, name, swap) for name, x in faces.items()}
             with self.fabric.autocast():
                 parts.append(self.network.look(put_faces(faces, self.fabric.device)))
         features = {n: torch.cat([part[1][n].float() for part in parts]) for n in self.network.names}

@@ -120,7 +120,9 @@ class Tuner:
             progress = (epoch - 1 + (number + 1) / len(batches)) / settings.epochs
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(progress, settings.lr, WARMUP)
-            faces = augment(self.looker.stores[0].take(chosen.numpy()), self.params.augment, rng, self.fabric.device)
+            store, indices = self.looker.stores[0], chosen.numpy()
+            faces, swap = store.take(indices), store.swap(indices)
+            faces = augment(faces, self.params.augment, rng, self.fabric.device, swap=swap)
             seen = self.model(put_faces(faces, self.fabric.device))
             truth = self.truth.take(chosen, self.fabric.device)
             losses = descend(self.fabric, self.objective, self.optimiser, seen, truth)

@@ -119,7 +119,8 @@ class Deck:
         return Batch(take(chosen), torch.tensor(self.groups)[place], take(real))
 
     def _take(self, indices: Tensor, rng: Rng) -> dict[str, Tensor]:
-        return augment(self.store.take(indices.numpy(), rng), self.params.augment, rng)
+        chosen = indices.numpy()
+        return augment(self.store.take(chosen, rng), self.params.augment, rng, swap=self.store.swap(chosen))
 
 
 def _one(members: Tensor, rng: Rng) -> Tensor:

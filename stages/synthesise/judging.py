@@ -24,6 +24,7 @@ from pipeline.ageing import AgeingContract
 from pipeline.attributes import AGE
 from pipeline.errors import UserError
 from pipeline.faces import COLOUR, DEPTH_GAIN, Faces, mirror, preprocess
+from pipeline.samples import read_swaps
 from pipeline.sessions import truth_of
 from pipeline.tables import read_parquet
 
@@ -44,6 +45,8 @@ class Truths:
         Which photograph the colours are of.
     faces : dict of Tensor (T, C, H, W)
         Preprocessed, by modality.
+    swap : Tensor (T, k), optional
+        Of `frames`, which flashes change places in a mirror.
     """
 
     session: np.ndarray
@@ -51,6 +54,7 @@ class Truths:
     years: np.ndarray
     drawn: np.ndarray
     faces: dict[str, Tensor]
+    swap: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.years)
@@ -82,7 +86,8 @@ def read_truths(sessions: Path, faces: Path, modalities: Sequence[str]) -> Truth
     drawn = index["frame"].to_numpy() if "frame" in index else np.zeros(len(table), int)
     rows = row[row >= 0]
     seen = {name: torch.from_numpy(_prepared(packed, name, rows, session)) for name in modalities}
-    truths = Truths(session, table["subject"].to_numpy(dtype=str), years, drawn, seen)
+    swap = read_swaps(modalities, faces=packed, sessions=sessions, names=table["id"].tolist())
+    truths = Truths(session, table["subject"].to_numpy(dtype=str), years, drawn, seen, swap)
     if not len(truths.pairs):
         raise UserError(f"{sessions}: no session has a face at two ages in {faces}: run `psface truths` and crop first")
     return truths
@@ -180,6 +185,7 @@ def make_all(
     found = _Gathered()
     for chunk in chunks:
         faces = {name: x[chunk] for name, x in truths.faces.items()}
+        swap = None if truths.swap is None else truths.swap[chunk]
         made = {group: ager(faces, group) for group in contract.groups}
         found.ways.append(_way([_flat(each) for each in made.values()]))
         for group, aged in made.items():
@@ -187,7 +193,7 @@ def make_all(
             if not len(pairs):
                 continue
             at = np.searchsorted(chunk, pairs[:, 0])
-            said = embed(judge, aged, device=device, mirror=mirror)
+            said = embed(judge, aged, device=device, mirror=mirror, swap=swap)
             embedding = said.embeddings / np.linalg.norm(said.embeddings, axis=1, keepdims=True)
             found.pairs.append(pairs)
             found.cosine.append((embedding[at] * unit[pairs[:, 0]]).sum(axis=1))

@@ -55,11 +55,11 @@ def pick(
     parts: list[dict[str, np.ndarray]] = []
     chunks = np.array_split(np.arange(len(samples)), -(-len(samples) // CHUNK))
     for chunk in track(chunks, f"select {contract.run}"):
-        faces = store.take(chunk)
-        real = _unit(embed(judge, faces, device=device, mirror=mirror).embeddings)
+        faces, swap = store.take(chunk), store.swap(chunk)
+        real = _unit(embed(judge, faces, device=device, mirror=mirror, swap=swap).embeddings)
         for column in range(each):
             aged = _brought(ager, faces, groups[chunk, column])
-            said = embed(judge, aged, device=device, mirror=mirror)
+            said = embed(judge, aged, device=device, mirror=mirror, swap=swap)
             unit = _unit(said.embeddings)
             found = {"source": chunk, "group": groups[chunk, column], "years": years_of(said)}
             found |= {"cosine": (unit * real).sum(axis=1), "own": (unit @ means.T).argmax(axis=1) == subject[chunk]}
@@ -88,7 +88,10 @@ def _means(judge: nn.Module, samples: Samples, store: FaceStore) -> tuple[np.nda
     """Mean directions (S, D) of the subjects' photographed faces, and each sample's subject (N,) as a row of them."""
     device = next(judge.parameters()).device
     chunks = np.array_split(np.arange(len(samples)), -(-len(samples) // CHUNK))
-    seen = [embed(judge, store.take(chunk), device=device, mirror=mirror).embeddings for chunk in chunks]
+    seen = [
+        embed(judge, store.take(chunk), device=device, mirror=mirror, swap=store.swap(chunk)).embeddings
+        for chunk in chunks
+    ]
     names, subject = np.unique(samples.subject, return_inverse=True)
     sums = np.zeros((len(names), seen[0].shape[1]))
     np.add.at(sums, subject, _unit(np.concatenate(seen)))

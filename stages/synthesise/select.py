@@ -37,7 +37,7 @@ def command(
     from pipeline.faces import Faces
     from pipeline.madefaces import write_made
     from pipeline.progress import wrote
-    from pipeline.samples import FaceStore, read_samples
+    from pipeline.samples import FaceStore, read_samples, read_swaps
     from stages.synthesise.judging import FAR_KEPT
     from stages.synthesise.picking import pick
     from stages.synthesise.trial import load_ager, load_judge, thresholds_of
@@ -51,7 +51,8 @@ def command(
     samples = read_samples(
         "train", faces=packed, sessions=sessions, splits=splits, attributes=[AGE], vocabulary=judge[0].vocabulary
     )
-    store = FaceStore(packed, modalities, samples.row)
+    swaps = read_swaps(modalities, faces=packed, sessions=sessions, names=samples.session)
+    store = FaceStore(packed, modalities, samples.row, swaps=swaps)
     ager = load_ager(synthesis, folder)
     made, told = pick(ager, synthesis.contract, judge[1], threshold, samples, store, each=each, seed=seed)
     write_made(output, made, **told)

@@ -19,7 +19,7 @@ from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces, mirror
 from pipeline.progress import track
-from pipeline.samples import FaceStore, read_samples
+from pipeline.samples import FaceStore, read_samples, read_swaps
 from pipeline.strips import sheet
 from pipeline.verification import pair_scores, threshold_at
 from stages.synthesise.build import load_recogniser
@@ -76,7 +76,9 @@ def thresholds_of(
         "validation", faces=packed, sessions=sessions, splits=splits, attributes=[AGE], vocabulary=vocabulary
     )
     shown = FaceStore(packed, contract.modalities, samples.row).all()
-    scores = pair_scores(embed(network, shown, device=_device(), mirror=mirror).embeddings, samples.subject)
+    swap = read_swaps(contract.modalities, faces=packed, sessions=sessions, names=samples.session)
+    said = embed(network, shown, device=_device(), mirror=mirror, swap=swap)
+    scores = pair_scores(said.embeddings, samples.subject)
     return {name: threshold_at(scores, far) for name, far in fars.items()}
 
 
@@ -98,7 +100,8 @@ class Trial:
         self.network: nn.Module = self.judge[1]
         wanted = run.contract.recogniser.modalities
         self.truths: Truths = read_truths(truths, faces, wanted)
-        self.said: Embedded = embed(self.network, self.truths.faces, device=_device(), mirror=mirror)
+        swap = self.truths.swap
+        self.said: Embedded = embed(self.network, self.truths.faces, device=_device(), mirror=mirror, swap=swap)
 
     def hold(
         self, ager: Ager, contract: AgeingContract, thresholds: Mapping[str, float]

@@ -17,6 +17,8 @@ CODE = (
     "pipeline.contract",
     "pipeline.faces",
     "pipeline.fitting",
+    "pipeline.flashes",
+    "pipeline.lights",
     "pipeline.madefaces",
     "pipeline.maskdesigns",
     "pipeline.samples",

@@ -194,8 +194,9 @@ class Trainer:
         self.network.load_state_dict(self.best["state"])
         rng = torch.Generator().manual_seed(self.params.seed)
         parts = np.array_split(np.arange(len(self.train)), -(-len(self.train) // CHUNK))
-        looks = (self.store.take(part, rng) for part in parts)
-        seen = [embed(self.network, faces, device=self.fabric.device, mirror=mirror)[0] for faces in looks]
+        looks = ((self.store.take(part, rng), self.store.swap(part)) for part in parts)
+        device = self.fabric.device
+        seen = [embed(self.network, faces, device=device, mirror=mirror, swap=swap)[0] for faces, swap in looks]
         embeddings = np.concatenate(seen)
         matrix = fit_erasure(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True), labels)
         self.network.embedding.map(torch.from_numpy(matrix))
@@ -235,7 +236,9 @@ class Trainer:
 
     def _step(self, chosen: Tensor, rng: torch.Generator) -> Losses:
         # several processes prepare the whole batch each, so that they draw what one process would have drawn
-        faces = augment(self.store.take(chosen.numpy(), rng), self.params.augment, rng, self.fabric.device)
+        indices = chosen.numpy()
+        faces, swap = self.store.take(indices, rng), self.store.swap(indices)
+        faces = augment(faces, self.params.augment, rng, self.fabric.device, swap=swap)
         part = len(chosen) // self.fabric.world_size
         mine = slice(self.fabric.global_rank * part, (self.fabric.global_rank + 1) * part)
         seen = self.model(put_faces({name: x[mine] for name, x in faces.items()}, self.fabric.device))
@@ -277,8 +280,9 @@ class Trainer:
     def _rates(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, float | None]]:
         """AUC and EER of the pairs, balanced accuracies by attribute, and the age's error in years."""
         with self.fabric.autocast():
+            store, device = self.validation_store, self.fabric.device
             embeddings, probabilities, _ = embed(
-                self.network, self.validation_store.all(), device=self.fabric.device, mirror=mirror
+                self.network, store.all(), device=device, mirror=mirror, swap=store.swaps
             )
         labels = self.validation.labels
         accuracy = {

@@ -58,7 +58,7 @@ def go_on_from(
     count = len(store.rows)
     parts = np.array_split(np.arange(count), -(-count // CHUNK))
     rng = torch.Generator().manual_seed(0)
-    seen = [embed(network, store.take(part, rng), mirror=mirror).embeddings for part in parts]
+    seen = [embed(network, store.take(part, rng), mirror=mirror, swap=store.swap(part)).embeddings for part in parts]
     unit = F.normalize(torch.from_numpy(np.concatenate(seen)), dim=1)
     sums = torch.zeros(identity.centres.shape).index_add(0, subject[:count], unit)
     with torch.no_grad():

@@ -282,7 +282,7 @@ def test_embed_gives_a_fusions_gates() -> None:
     model = create_model("fusion", branches=[branch(modality) for modality in CHANNELS], kind="gate").eval()
     nn.init.normal_(model.layer.judge[2].weight)
     inputs = faces(5)
-    gates = embed(model, inputs, batch_size=2, mirror=lambda x, _: x.flip(-1)).gates
+    gates = embed(model, inputs, batch_size=2, mirror=lambda x, *_: x.flip(-1)).gates
     with torch.no_grad():
         views = [model(inputs).gates, model({name: x.flip(-1) for name, x in inputs.items()}).gates]
     np.testing.assert_allclose(gates, torch.stack(views).mean(dim=0), rtol=1e-4)
@@ -322,7 +322,7 @@ def test_embed_with_a_mirror_does_not_know_left_from_right() -> None:
     model = make("iresnet18")
     inputs = {"normal": faces(3)["normal"]}
 
-    def mirror(x: Tensor, _: str) -> Tensor:
+    def mirror(x: Tensor, *_: object) -> Tensor:
         return x.flip(-1)
 
     straight, *_ = embed(model, inputs, mirror=mirror)
@@ -403,7 +403,7 @@ def test_age_is_an_attribute_with_a_head_of_its_own(name: str, device: str) -> N
 def test_the_age_of_two_views_is_the_mean_of_theirs() -> None:
     """As MTLFace tells it: the mean of the expectations of a face and its mirror image."""
     model, inputs = with_age().eval(), {"normal": faces()["normal"]}
-    said = embed(model, inputs, mirror=lambda x, _: x.flip(-1)).probabilities
+    said = embed(model, inputs, mirror=lambda x, *_: x.flip(-1)).probabilities
     with torch.no_grad():
         views = [
             expected_age(model({"normal": x}).logits["age"]) for x in (inputs["normal"], inputs["normal"].flip(-1))

@@ -48,19 +48,9 @@ def test_mirror_turns_normals_and_is_its_own_inverse(rng: np.random.Generator) -
     np.testing.assert_array_equal(mirror(batch, "albedo"), batch[..., ::-1])
 
 
-def test_mirrored_frames_are_the_frames_under_mirrored_flashes() -> None:
-    """A mirrored sphere under a rig is the sphere under the mirrored rig, whose flashes keep their order around it."""
-    from pipeline.lights import from_angles
-    from stages.crop.align import light_order
-
-    y, x = np.mgrid[1:-1:9j, -1:1:9j] * 0.7
-    sphere = np.stack([x, y, np.sqrt(1 - x**2 - y**2)], axis=-1)
-    lights = from_angles([40, 35, 40, 30, 20], [20, 110, 200, 290, 60])
-
-    def frames(lights: np.ndarray) -> np.ndarray:
-        return np.maximum(sphere @ lights[light_order(lights)].T, 0).transpose(2, 0, 1)[None]
-
-    np.testing.assert_allclose(mirror(frames(lights), "frames"), frames(lights * [-1, 1, 1]), atol=1e-12)
+def test_who_mirrors_frames_must_say_which_flashes_change_places() -> None:
+    with pytest.raises(ValueError, match="give each session's"):
+        mirror(np.zeros((1, 4, 2, 2)), "frames")
 
 
 def test_each_modality_has_a_named_preprocessing() -> None:

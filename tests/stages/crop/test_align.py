@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Rejected
 from pipeline.geometry import arcface_template, invert, move_points, similarity
-from pipeline.lights import from_angles
 from pipeline.maps import Maps
-from stages.crop.align import alignment, cut_face, drawn_frame, light_order
+from stages.crop.align import alignment, cut_face, drawn_frame
 
 SIZE = 64
 
@@ -74,11 +73,6 @@ def test_maps_are_zero_outside_the_mask_and_frames_are_not():
         assert not face[name][outside].any()
     np.testing.assert_allclose(face["frame"][outside], 0.7, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(face["normal"][~outside].astype(float), axis=-1), 1, atol=2e-3)
-
-
-def test_frames_are_ordered_by_their_lights():
-    lights = from_angles(np.array([35, 35, 20, 35]), np.array([-90.0, 90, 90.2, -0.3]))
-    assert light_order(lights).tolist() == [0, 3, 2, 1]  # from below: 270, 0 (359.7), 90 at 20 from the axis, 90 at 35
 
 
 def test_the_same_flash_is_drawn_on_every_run_and_all_are_drawn():

@@ -44,6 +44,11 @@ class Store:
     def __init__(self, count: int) -> None:
         self.rows, self.arrays = np.arange(count), {"frame": None}
 
+    swaps = None
+
+    def swap(self, indices: np.ndarray) -> None:
+        """None of its modalities has flashes."""
+
     def take(self, indices: np.ndarray, rng: object = None) -> dict[str, Tensor]:
         return {"frame": torch.from_numpy(np.asarray(indices)).float()[:, None, None, None].expand(-1, 1, 2, 2)}
 

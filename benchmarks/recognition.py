@@ -37,6 +37,10 @@ class Recognition(Benchmark):
     results: Path = ROOT / "docs" / "results" / "recognition.csv"
     made_by: str = "make benchmark-data"
 
+    def place(self, seed: int, name: str) -> Path:
+        """As the others', but that the thesis's recipe is trained on the processor wherever it is."""
+        return Path("runs") / "cpu" / str(seed) / name if name.startswith("thesis-") else super().place(seed, name)
+
     def params_of(self, name: str, run: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """params.yaml of a run; the thesis's has a section of its own."""
         if "thesis" not in run:

@@ -28,8 +28,10 @@ FARS = (0.01, 0.001)
 RESAMPLES, SEED = 1000, 7
 PARTS = ("", "same_rig", "across_rigs", "first_rig")
 ELSEWHERE = ("yale", "fresh")  # other faces that some runs are scored on, each in a folder of its own
-OVER = {"fmr": "impostor"} | dict.fromkeys(
-    ("auc", "eer", "auc_euclidean", "fnmr", "tar", "tmr", "accuracy", "start"), "genuine"
+OVER = (
+    {"fmr": "impostor"}
+    | dict.fromkeys(("auc", "eer", "auc_euclidean", "fnmr", "tar", "tmr", "accuracy", "start"), "genuine")
+    | dict.fromkeys(("rank1", "rank5"), "probes")
 )
 
 
@@ -143,7 +145,7 @@ def counted(name: str, counts: Mapping[str, Any]) -> float | None:
     `counts` are those of metrics.json, the nearest ones first.
     """
     rate = re.split(r"\.(?!\d)", name)[-1].split("@")[0]
-    for key in ("tried_on", "probes", OVER.get(rate)):
+    for key in ("tried_on", OVER.get(rate)):
         if key in counts:
             return float(counts[key])
     if name.startswith("attributes."):

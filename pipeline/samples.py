@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HELD = 2**31  # bytes of faces held ready in memory; beyond that they are read and prepared batch by batch
 CHUNK = 256
+SEEN = 512  # faces that a network is shown at a time
 SPLIT_COLUMNS = {"session": str, "subject": str, "split": str, "keep": bool, "weight": float}
 
 
@@ -194,6 +195,13 @@ class FaceStore:
     def all(self) -> Mapping[str, Tensor]:
         """All faces, in the order of the samples."""
         return self.held if self.held is not None else self._prepared(np.arange(len(self.rows)))
+
+    def parts(
+        self, count: int, rng: torch.Generator | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+        """The first ``count`` as `take` and `swap` give them, so many at a time that their memory does not matter."""
+        for indices in np.array_split(np.arange(count), max(1, -(-count // SEEN))):
+            yield self.take(indices, rng), self.swap(indices)
 
     def _prepared(self, indices: np.ndarray) -> dict[str, Tensor]:
         """Read and prepare in chunks: a chunk's raw values are all that is in memory beside the result."""

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks import recognition_tables
+from benchmarks import recognition_tables, runs
 from benchmarks.recognition import ELSEWHERE as FOLDERS
 from benchmarks.recognition import Recognition
 from benchmarks.recognition_rows import ELSEWHERE, Scored, counted, difference_rows, run_rows
@@ -59,6 +59,21 @@ def test_a_run_counts_as_done_by_its_own_parameters_alone(tmp_path: Path) -> Non
     (folder / "done.json").write_text(json.dumps({"params": "a: 1\n", "minutes": 2.5}))
     assert benchmark.is_done("normal", run, 7, "a: 1\n")
     assert not benchmark.is_done("normal", run, 7, "a: 2\n")
+
+
+def test_runs_of_the_thesiss_recipe_are_the_processors_wherever_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """benchmarks/thesis.py never leaves it; on a machine with a GPU its rows would have said `cuda`."""
+    monkeypatch.setattr(runs, "DEVICE", "cuda")
+    benchmark = Recognition(tmp_path)
+    for name, run in LISTED.items():
+        device = "cpu" if "thesis" in run else "cuda"
+        assert benchmark.place(7, name) == Path("runs") / device / "7" / name
+    for name in ("thesis-normal", "normal"):
+        evaluated(tmp_path / benchmark.place(7, name), 0.5)
+        (tmp_path / benchmark.place(7, name) / "done.json").write_text(json.dumps({"params": "", "minutes": 8.0}))
+    assert {(row["run"], row["device"]) for row in benchmark.rows({})} == {("thesis-normal", "cpu"), ("normal", "cuda")}
 
 
 def test_a_fusion_is_done_again_after_one_of_its_branches(tmp_path: Path) -> None:
@@ -212,6 +227,9 @@ def test_every_comparison_is_of_runs_that_are_listed() -> None:
         ("identification.open_set.fnir@fpir=1e-1", {"searches": {"mated": 6}}, 6),
         ("differentials.age.old.fmr", {"genuine": 7, "impostor": 70}, 70),
         ("invariance.split.pose.gap.rank1", {"genuine": 7}, None),
+        ("invariance.split.pose.gap.rank1", {"genuine": 7, "probes": 4.5}, 4.5),
+        ("invariance.split.pose.gap.tmr", {"genuine": 7, "probes": 4.5}, 7),
+        ("identification.overall.rank5", {"genuine": 7, "probes": 4.5}, 4.5),
     ],
 )
 def test_a_rate_is_counted_over_what_it_is_a_share_of(name: str, counts: dict, n: float | None) -> None:

@@ -16,7 +16,6 @@ from pipeline.faces import mirror
 from pipeline.samples import FaceStore
 
 BATCH = 64
-CHUNK = 512
 
 
 def load_network(folder: Path) -> tuple[Contract, torch.nn.Module]:
@@ -63,6 +62,5 @@ def embed_faces(network: torch.nn.Module, inputs: dict[str, Tensor], swap: Tenso
 
 
 def embed_store(network: torch.nn.Module, store: FaceStore) -> np.ndarray:
-    """As `embed_faces`, the embeddings of a store's faces, taken chunk by chunk."""
-    chunks = np.array_split(np.arange(len(store.rows)), max(1, -(-len(store.rows) // CHUNK)))
-    return np.concatenate([embed_faces(network, store.take(chunk), store.swap(chunk))[0] for chunk in chunks])
+    """As `embed_faces`, the embeddings of a store's faces, taken part by part."""
+    return np.concatenate([embed_faces(network, *part)[0] for part in store.parts(len(store.rows))])

@@ -69,30 +69,48 @@ def probe_attributes(
     """
     if set(np.unique(train[1])) & set(np.unique(test[1])):
         raise ValueError("expected probes to be fitted on other subjects than those they are tried on")
-    result: dict[str, dict[str, Any]] = {}
     rows, seen = _standardised(train[0], test[0])
+    result: dict[str, dict[str, Any]] = {}
     for name in test[2]:
-        known = train[2][name] != MISSING
-        count = max(2, int(max(labels[name].max(initial=0) for labels in (train[2], test[2]))) + 1)
-        reason = _too_few(train[2][name][known], train[1][known], "training", count) or _too_few(
-            test[2][name][test[2][name] != MISSING], test[1][test[2][name] != MISSING], "test", count
-        )
+        fitted_on, tried_on = (labels[name] != MISSING for *_, labels in (train, test))
+        count = max(2, int(max(labels[name].max(initial=0) for *_, labels in (train, test))) + 1)
+        reason = _too_few(train[2][name], train[1], "training", count)
+        reason = reason or _too_few(test[2][name], test[1], "test", count)
         if reason:
             result[name] = {"absent": reason}
             continue
+        labelled = rows[fitted_on], train[2][name][fitted_on], train[1][fitted_on]
         part: dict[str, Any] = {}
-        for kind, fit in (("linear", _linear), ("mlp", _mlp)):
-            with _one_thread():
-                said = fit(rows[known], train[2][name][known], train[1][known], seed)(seen)
+        for kind, said in _said(labelled, seen, (test[0], test[2][name], test[1]), seed, count).items():
             found = attribute_scores(said, test[2][name], test[1], weights)
             part[kind], part[f"{kind}_auroc"] = found["balanced_accuracy"], found["auroc"]
-        said = _crossed(test[0], test[2][name], test[1], seed)
-        found = attribute_scores(said, test[2][name], test[1], weights)
-        part["crossed"], part["crossed_auroc"] = found["balanced_accuracy"], found["auroc"]
         part["chance"] = {"value": 1 / count}
-        part["counts"] = {"fitted_on": int(known.sum()), "tried_on": int((test[2][name] != MISSING).sum())}
+        part["counts"] = {"fitted_on": int(fitted_on.sum()), "tried_on": int(tried_on.sum())}
         result[name] = part
     return result
+
+
+def _said(
+    fitted_on: tuple[np.ndarray, np.ndarray, np.ndarray],
+    seen: np.ndarray,
+    test: tuple[np.ndarray, np.ndarray, np.ndarray],
+    seed: int,
+    count: int,
+) -> dict[str, np.ndarray]:
+    """By kind of probe the shares (N, count) of the classes.
+
+    Parameters
+    ----------
+    fitted_on
+        Standardised embeddings, labels and subjects of labelled training sessions.
+    seen
+        (N, D) standardised embeddings of the test sessions.
+    test
+        Embeddings, labels and subjects of the test sessions, for the crossed probe.
+    """
+    with _one_thread():
+        said = {name: fit(*fitted_on, seed, count)(seen) for name, fit in (("linear", _linear), ("mlp", _mlp))}
+    return said | {"crossed": _crossed(*test, seed, count)}
 
 
 @contextmanager
@@ -126,15 +144,15 @@ def _too_few(labels: np.ndarray, subjects: np.ndarray, which: str, count: int) -
     return ""
 
 
-def _crossed(embeddings: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> np.ndarray:
-    """(N, n) what a linear probe fitted on the other half of the subjects says of each session."""
+def _crossed(embeddings: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int, count: int) -> np.ndarray:
+    """(N, count) what a linear probe fitted on the other half of the subjects says of each session."""
     known = np.flatnonzero(labels != MISSING)
-    said = np.full((len(labels), len(np.unique(labels[known]))), 0.5)
+    said = np.full((len(labels), count), 0.5)
     half = _held_out(labels[known], subjects[known], seed, share=0.5)
     for fitted_on, tried_on in ((known[half], known[~half]), (known[~half], known[half])):
         rows, seen = _standardised(embeddings[fitted_on], embeddings[tried_on])
         with _one_thread():
-            said[tried_on] = _linear(rows, labels[fitted_on], subjects[fitted_on], seed)(seen)
+            said[tried_on] = _linear(rows, labels[fitted_on], subjects[fitted_on], seed, count)(seen)
     return said
 
 
@@ -154,23 +172,34 @@ def _balanced(said: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([(guess == c)[labels == c].mean() for c in np.unique(labels)]))
 
 
-def _linear(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> Read:
+def _linear(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int, count: int) -> Read:
+    """The strength that did best on the held-out subjects, fitted on all."""
     out = _held_out(labels, subjects, seed)
-
-    def fitted(strength: float, chosen: np.ndarray) -> Read:
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(rows[chosen], labels[chosen])
-        return lambda seen: np.asarray(model.predict_proba(seen))
-
-    scored = [_balanced(fitted(c, ~out)(rows[out]), labels[out]) for c in STRENGTHS]
-    return fitted(STRENGTHS[int(np.argmax(scored))], np.ones(len(rows), dtype=bool))
+    scored = [_balanced(_line(rows[~out], labels[~out], c, count)(rows[out]), labels[out]) for c in STRENGTHS]
+    return _line(rows, labels, STRENGTHS[int(np.argmax(scored))], count)
 
 
-def _mlp(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int) -> Read:
+def _line(rows: np.ndarray, labels: np.ndarray, strength: float, count: int) -> Read:
+    """A logistic regression's shares (N, count); a class that it was not shown has none."""
+    shown = np.unique(labels)
+    if len(shown) == 1:  # there is no line
+        return lambda seen: np.repeat(np.eye(count)[shown], len(seen), axis=0)
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(rows, labels)
+
+    def read(seen: np.ndarray) -> np.ndarray:
+        said = np.zeros((len(seen), count))
+        said[:, model.classes_] = model.predict_proba(seen)
+        return said
+
+    return read
+
+
+def _mlp(rows: np.ndarray, labels: np.ndarray, subjects: np.ndarray, seed: int, count: int) -> Read:
     """The state that did best on the held-out subjects, over the weight decays and all epochs."""
-    out, count = _held_out(labels, subjects, seed), len(np.unique(labels))
+    out = _held_out(labels, subjects, seed)
     share = np.bincount(labels[~out], minlength=count) / (~out).sum()
     x, y = torch.from_numpy(rows[~out]).float(), torch.from_numpy(labels[~out])
     each = torch.from_numpy(1 / count / np.maximum(share, 1e-9)).float()[y]

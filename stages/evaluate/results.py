@@ -105,12 +105,18 @@ def evaluate_run(
         "over_raw_pixels": recognition_gain(found, raw, draws),
         "counts": _counts(contract, data, found, settings.resamples),
     }
-    confusions = {
-        name: (names, confusion(said.argmax(axis=1), data.samples.labels[name], len(names)))
-        for name, said in probabilities.items()
-        if name in ATTRIBUTES and (names := classes(name, contract.vocabulary))
+    return Results(metrics, embeddings, found, raw, draws, curves, _confusions(contract, data, probabilities))
+
+
+def _confusions(
+    contract: Contract, data: EvaluationSet, probabilities: dict[str, np.ndarray]
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """By attribute the classes and the (n, n) counts."""
+    named = {name: classes(name, contract.vocabulary) for name in probabilities if name in ATTRIBUTES}
+    return {
+        name: (names, confusion(probabilities[name].argmax(axis=1), data.samples.labels[name], len(names)))
+        for name, names in named.items()
     }
-    return Results(metrics, embeddings, found, raw, draws, curves, confusions)
 
 
 def _folds(found: Recognition, data: EvaluationSet, path: Path | None, seed: int) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def split_scores(
 ) -> dict[str, dict[str, Any]]:
     """By attribute and condition: counts, `auc`, `tmr`, `fmr`, `rank1`; of ages also `eer` and FNMRs at `FMRS`.
 
-    And `gap`, changed less same (of ages the largest less the smallest), of `rank1` and `tmr`.
+    Probes are counted as they are expected over the choice of the gallery. And `gap`, changed less same (of ages the
+    largest less the smallest), of `rank1` and `tmr`.
 
     Parameters
     ----------
@@ -100,32 +101,32 @@ def split_scores(
     """
     probe, own, first, drawn = rank1_pairs(similarity, subjects)
     ranked = _Ranked(np.searchsorted(at.scores.subjects, subjects.astype(str))[probe], first, drawn, at.weights)
-    masks = {
-        (name, condition): mask
-        for name, split in splits.items()
-        for condition, mask in split.conditions(at.scores.genuine_sessions).items()
-    }
-    scored = {"/".join(key): mask for key, mask in masks.items() if mask.sum() >= FEWEST}
-    aucs = group_aucs(at.scores, scored, at.weights)
+    genuine = {name: split.conditions(at.scores.genuine_sessions) for name, split in splits.items()}
+    aucs = group_aucs(at.scores, _large_enough(genuine), at.weights)
     result: dict[str, dict[str, Any]] = {}
     for name, split in splits.items():
         impostor = split.conditions(at.scores.impostor_sessions)
         probes = split.conditions(np.stack([probe, own]))
         part: dict[str, Any] = {}
-        for condition in impostor:
-            mask = masks[name, condition]
-            if mask.sum() < FEWEST:
+        for condition, mask in genuine[name].items():
+            key = f"{name}/{condition}"
+            if key not in aucs:
                 part[condition] = {"absent": f"{mask.sum()} genuine pairs; {FEWEST} are needed"}
                 continue
-            rank1 = interval(*ranked.share(probes[condition]))
-            part[condition] = _group(at, mask, impostor[condition], aucs[f"{name}/{condition}"], rank1)
+            part[condition] = _group(at, ranked, (mask, impostor[condition], probes[condition]), aucs[key])
             if isinstance(split, ByAge):
                 part[condition] |= error_rates(of_gap(at.scores, mask), at.weights)
-        if all("absent" not in part[condition] for condition in split.ends):
-            same, changed = split.ends
-            part["gap"] = _gap(at, ranked, (masks[name, changed], probes[changed]), (masks[name, same], probes[same]))
+        same, changed = ((genuine[name][end], probes[end]) for end in split.ends)
+        if all("absent" not in part[end] for end in split.ends):
+            part["gap"] = _gap(at, ranked, changed, same)
         result[name] = part
     return result
+
+
+def _large_enough(genuine: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The masks of groups with `FEWEST` genuine pairs, as `attribute/condition`."""
+    masks = {f"{name}/{condition}": mask for name, part in genuine.items() for condition, mask in part.items()}
+    return {key: mask for key, mask in masks.items() if mask.sum() >= FEWEST}
 
 
 def of_gap(scores: PairScores, genuine: np.ndarray) -> PairScores:
@@ -150,13 +151,18 @@ def as_error(rate: dict[str, Any]) -> dict[str, Any]:
 
 
 def _group(
-    at: Operating, genuine: np.ndarray, impostor: np.ndarray, auc: dict[str, Any], rank1: dict[str, Any]
+    at: Operating, ranked: _Ranked, masks: tuple[np.ndarray, np.ndarray, np.ndarray], auc: dict[str, Any]
 ) -> dict[str, Any]:
-    """Counts and rates of a group, by masks over the genuine and the impostor pairs."""
-    subjects = len(np.unique(at.scores.genuine_subject[genuine]))
-    counts = {"genuine": int(genuine.sum()), "subjects": subjects, "impostor": int(impostor.sum())}
-    rates: dict[str, Any] = {"counts": counts, "auc": auc, "tmr": at.tmr(genuine).rate(), "rank1": rank1}
-    return rates | ({"fmr": at.fmr(impostor).rate()} if impostor.any() else {})
+    """Counts and rates of a group, by masks over the genuine pairs, the impostor pairs and the probes' pairs."""
+    genuine, impostor, probes = masks
+    counts = {
+        "genuine": int(genuine.sum()),
+        "subjects": len(np.unique(at.scores.genuine_subject[genuine])),
+        "impostor": int(impostor.sum()),
+        "probes": ranked.probes(probes),
+    }
+    rates = {"auc": auc, "tmr": at.tmr(genuine).rate(), "rank1": interval(*ranked.share(probes))}
+    return {"counts": counts, **rates, **({"fmr": at.fmr(impostor).rate()} if impostor.any() else {})}
 
 
 class _Ranked:
@@ -164,6 +170,10 @@ class _Ranked:
 
     def __init__(self, subject: np.ndarray, first: np.ndarray, drawn: np.ndarray, weights: np.ndarray) -> None:
         self.subject, self.found, self.drawn, self.weights = subject, first * drawn, drawn, weights
+
+    def probes(self, chosen: np.ndarray) -> float:
+        """How many probes the pairs that a mask (M,) chooses are expected to be, over the choice of the gallery."""
+        return round(float(self.drawn[chosen].sum()), 6)
 
     def share(self, chosen: np.ndarray) -> tuple[float, np.ndarray]:
         """Rank-1 of the pairs that a mask (M,) chooses, and its (R,) resamples."""
@@ -176,11 +186,12 @@ class _Ranked:
 
 def _gap(
     at: Operating, ranked: _Ranked, changed: tuple[np.ndarray, np.ndarray], same: tuple[np.ndarray, np.ndarray]
-) -> dict[str, dict[str, float | None]]:
-    """Changed less same, under the same resamples."""
+) -> dict[str, dict[str, Any]]:
+    """Changed less same, under the same resamples; its counts are those of both."""
     tmr = [at.tmr(mask) for mask, _ in (changed, same)]
     (value, draws), (value_same, draws_same) = (ranked.share(mask) for _, mask in (changed, same))
     return {
+        "counts": {"genuine": tmr[0].of + tmr[1].of, "probes": ranked.probes(changed[1]) + ranked.probes(same[1])},
         "rank1": interval(value - value_same, draws - draws_same),
         "tmr": interval(tmr[0].value - tmr[1].value, tmr[0].draws - tmr[1].draws),
     }

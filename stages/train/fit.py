@@ -59,8 +59,6 @@ from stages.train.samplers import epoch_batches
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-CHUNK = 512  # faces in memory beside the result
-
 
 @dataclass
 class Begun:
@@ -193,8 +191,7 @@ class Trainer:
             return
         self.network.load_state_dict(self.best["state"])
         rng = torch.Generator().manual_seed(self.params.seed)
-        parts = np.array_split(np.arange(len(self.train)), -(-len(self.train) // CHUNK))
-        looks = ((self.store.take(part, rng), self.store.swap(part)) for part in parts)
+        looks = self.store.parts(len(self.train), rng)
         device = self.fabric.device
         seen = [embed(self.network, faces, device=device, mirror=mirror, swap=swap)[0] for faces, swap in looks]
         embeddings = np.concatenate(seen)

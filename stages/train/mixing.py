@@ -20,8 +20,6 @@ from pipeline.madefaces import TABLE, mixed, read_made
 from pipeline.params import Train
 from pipeline.samples import FaceStore, ReadToFit
 
-CHUNK = 512  # faces in memory beside the result
-
 
 def read_mixed(read: Callable[[], ReadToFit], folder: Path, params: Train) -> ReadToFit:
     """What ``read`` gives, with the made faces of a folder among the training samples."""
@@ -56,9 +54,8 @@ def go_on_from(
     if not isinstance(identity, MarginLoss):
         return
     count = len(store.rows)
-    parts = np.array_split(np.arange(count), -(-count // CHUNK))
-    rng = torch.Generator().manual_seed(0)
-    seen = [embed(network, store.take(part, rng), mirror=mirror, swap=store.swap(part)).embeddings for part in parts]
+    looks = store.parts(count, torch.Generator().manual_seed(0))
+    seen = [embed(network, faces, mirror=mirror, swap=swap).embeddings for faces, swap in looks]
     unit = F.normalize(torch.from_numpy(np.concatenate(seen)), dim=1)
     sums = torch.zeros(identity.centres.shape).index_add(0, subject[:count], unit)
     with torch.no_grad():

@@ -190,24 +190,9 @@ def convert(found: Official, source: Path, *, colour: bool = False) -> tuple[Con
     UserError
         The tensors are not those of MTLFace's recogniser.
     """
-    shape = tuple(found.backbone[SQUEEZE].shape) if SQUEEZE in found.backbone else ()
-    if shape not in VERSIONS:
-        known = " or ".join(f"{size} ({name})" for size, (name, *_) in VERSIONS.items())
-        raise UserError(f"{source}: {SQUEEZE} is {shape or 'missing'}, {known} expected: not MTLFace's recogniser")
-    _, attention, dropout = VERSIONS[shape]
-    groups = _groups(found, source)
     modality = COLOUR if colour else "frame"
     channels = {modality: CHANNELS[modality]}
-    kwargs: dict[str, Any] = {
-        "channels": channels,
-        "size": SIZE,
-        "attributes": {AGE: YEARS if found.ages else 0},
-        "width": WIDTH,
-        "attention": attention,
-        "dimension": DIMENSION,
-        "dropout": dropout,
-        "age_groups": groups,
-    }
+    kwargs = {"channels": channels, **_settings(found, source)}
     try:
         state = _state(found, colour)
         restore_model("ir50", state, **kwargs)
@@ -225,6 +210,24 @@ def convert(found: Official, source: Path, *, colour: bool = False) -> tuple[Con
         attributes={AGE: YEARS} if found.ages else {},
     )
     return contract, state
+
+
+def _settings(found: Official, source: Path) -> dict[str, Any]:
+    """The network's, but for its channels."""
+    shape = tuple(found.backbone[SQUEEZE].shape) if SQUEEZE in found.backbone else ()
+    if shape not in VERSIONS:
+        known = " or ".join(f"{size} ({name})" for size, (name, *_) in VERSIONS.items())
+        raise UserError(f"{source}: {SQUEEZE} is {shape or 'missing'}, {known} expected: not MTLFace's recogniser")
+    _, attention, dropout = VERSIONS[shape]
+    return {
+        "size": SIZE,
+        "attributes": {AGE: YEARS if found.ages else 0},
+        "width": WIDTH,
+        "attention": attention,
+        "dimension": DIMENSION,
+        "dropout": dropout,
+        "age_groups": _groups(found, source),
+    }
 
 
 def _groups(found: Official, source: Path) -> int:

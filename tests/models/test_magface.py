@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.magface import MagFace, lambda_bound
 from models.margins import turned, weighted_mean
+from pipeline import params
 
 D, K, B = 8, 5, 6
 
@@ -124,6 +125,13 @@ def test_clamped_and_bound() -> None:
         MagFace(D, K, lambda_g=20.0)  # the thesis's
     with pytest.raises(ValueError, match="expected 0 < l_a < u_a"):
         MagFace(D, K, l_a=20.0, u_a=10.0)
+
+
+@given(st.floats(1, 100), st.floats(1, 50), st.floats(1, 100), st.floats(0, 1), st.floats(0, 1))
+def test_the_parameters_have_the_bound_of_the_loss(s: float, l_a: float, wide: float, l_m: float, more: float) -> None:
+    """It stands in `pipeline.params` too, which does not load networks to tell of a mistake."""
+    made = params.MagFace.model_construct(scale=s, l_a=l_a, u_a=l_a + wide, l_m=l_m, u_m=l_m + more)
+    assert made.lambda_bound == pytest.approx(lambda_bound(s, l_a, l_a + wide, l_m, l_m + more))
 
 
 def test_bfloat16_embeddings_are_compared_in_float32() -> None:

@@ -75,6 +75,17 @@ def test_mirror_is_the_one_of_faces() -> None:
         torch.testing.assert_close(apply(still(mirrored=flag), x, name), mirror(x, name), atol=2e-5, rtol=1e-4)
 
 
+def test_as_many_are_mirrored_as_is_asked() -> None:
+    """Regression: the thesis's faces were never mirrored (its twelfth defect); the default mirrors every other one."""
+    for share in (0.0, 0.25, Augment().mirror, 1.0):
+        how = Augment(**{**STILL.model_dump(), "mirror": share})
+        assert float(draw(4000, how, generator()).mirrored.float().mean()) == pytest.approx(share, abs=0.03)
+    assert Augment().mirror == 0.5
+    always = Augment(**{**STILL.model_dump(), "mirror": 1.0})
+    for name, x in augment(faces(), always, generator()).items():
+        torch.testing.assert_close(x, mirror(faces()[name], name), atol=2e-5, rtol=1e-4)
+
+
 def test_rotation_turns_normals_and_depth_as_the_surface_turned() -> None:
     """A quadratic surface turned by an angle is another quadratic surface: R Q R^T."""
     angle = np.deg2rad(20.0)

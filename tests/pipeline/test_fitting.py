@@ -194,6 +194,16 @@ def test_store_is_preprocess_held_or_not(packed: Path) -> None:
         torch.testing.assert_close(held.all()[name], streamed.all()[name])
 
 
+def test_a_store_is_shown_in_parts_once_through_and_in_order(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.samples.SEEN", 2)
+    faces, rows = Faces(packed), np.array([2, 0, 3, 1, 2])
+    store = FaceStore(faces, ["normal"], rows)
+    for count in (5, 3, 0):
+        parts = [faces["normal"] for faces, _ in store.parts(count)]
+        assert max(len(part) for part in parts) <= 2
+        assert torch.equal(torch.cat(parts), store.take(np.arange(count))["normal"])
+
+
 def test_training_redraws_the_photograph_of_frame(tmp_path: Path, rng: np.random.Generator) -> None:
     frames = rng.uniform(0.1, 1, (3, 8, 8, 4)).astype(np.float16)
     np.save(tmp_path / "frames.npy", frames)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.verification import matrix_pairs, rates, resample
+from stages.evaluate import probes
 from stages.evaluate.ages import age_group
 from stages.evaluate.differentials import differentials, subject_groups
 from stages.evaluate.groups import group_aucs, operating
@@ -75,7 +76,17 @@ def test_the_rank1_of_all_is_that_of_its_parts():
 
     overall = protocols(similarity, labels, np.array(["a"] * len(labels)))["overall"].cmc()[0]
     assert one["same"]["rank1"]["value"] == pytest.approx(overall)
+    assert one["same"]["counts"]["probes"] == 180 - 30  # of each subject's six sessions one is in the gallery
     assert one["changed"] == {"absent": "0 genuine pairs; 30 are needed"}
+
+
+def test_probes_are_counted_with_the_chance_that_their_own_session_is_drawn():
+    """Rates of rank 1 had no count: neither a group's nor the gap's."""
+    found, at, worn = scored(1.5)
+    pairs = at.scores.genuine_sessions  # each with either session for the probe, the other drawn one time of six
+    for name, mask in conditions(worn, ("no", "yes"), pairs).items():
+        assert found[name]["counts"]["probes"] == pytest.approx(2 * mask.sum() / 6)
+    assert found["gap"]["counts"] == {"genuine": pairs.shape[1], "probes": pytest.approx(150)}
 
 
 def test_sessions_without_the_label_are_in_no_group():
@@ -197,6 +208,40 @@ def test_the_crossed_probe_is_never_tried_on_a_subject_that_it_has_seen():
     test = vectors, np.array([f"t{p}" for p in people]), {"spectacles": label}
     found = probe_attributes(_of_width(200), test, resample(60, 100, rng), seed=7)["spectacles"]
     assert found["crossed"]["low"] < 0.5 < found["crossed"]["high"]
+
+
+def classed(shares: tuple[int, ...]):
+    """Ten sessions each of subjects of one class, which shows plainly; the shares are subjects by class."""
+    rng = np.random.default_rng(4)
+    label = np.repeat(np.repeat(np.arange(len(shares)), shares), 10)
+    vectors = rng.normal(size=(len(label), 8))
+    vectors[np.arange(len(label)), label] += 8
+    return vectors, label, np.repeat([f"s{i:02d}" for i in range(sum(shares))], 10)
+
+
+def test_a_half_that_lacks_a_class_says_nothing_of_it_and_the_others_keep_their_places():
+    """Columns were taken for classes: of a half without the class 1, the class 2 was read as 1, or nothing fitted."""
+    vectors, label, people = classed((8, 1, 8))
+    said = probes._crossed(vectors, label, people, 7, 3)
+    assert said.shape == (170, 3)
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+    assert (said.argmax(axis=1) == label)[label != 1].mean() > 0.95
+    assert (said[label == 1, 1] == 0).all()  # the half that it was tried by has never seen it
+    alone = probes._crossed(vectors[label == 2], label[label == 2], people[label == 2], 7, 3)
+    assert (alone == [0, 0, 1]).all()
+
+
+def test_a_line_is_chosen_though_those_that_it_is_fitted_on_lack_a_class(monkeypatch: pytest.MonkeyPatch):
+    """The strength was chosen by columns that were other classes."""
+    vectors, label, people = classed((8, 4, 8))
+    monkeypatch.setattr(probes, "_held_out", lambda labels, *_: labels == 0)
+    scored = []
+    balanced = probes._balanced
+    monkeypatch.setattr(probes, "_balanced", lambda *given: scored.append(given[0]) or balanced(*given))
+    read = probes._linear(vectors, label, people, 7, 3)
+    assert len(scored) == len(probes.STRENGTHS)
+    assert all((said[:, 0] == 0).all() for said in scored)
+    assert (read(vectors).argmax(axis=1) == label).mean() > 0.95
 
 
 def test_the_mlp_finds_what_a_line_cannot():

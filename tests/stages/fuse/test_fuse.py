@@ -20,12 +20,14 @@ import yaml
 from models import Fusion, create_model, restore_model
 from models.embedding import embed
 from models.fusion import START_NORM
+from pipeline.attributes import ATTRIBUTES
 from pipeline.cli import main
 from pipeline.contract import load_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
+from pipeline.params import Fuse
 from pipeline.params.recognition import FROZEN, FUSED_NORM
-from pipeline.samples import FaceStore, read_samples
+from pipeline.samples import FaceStore, read_samples, read_to_fit
 from pipeline.tables import write_parquet
 from stages.fuse import fit, judging, looking, tuning
 
@@ -108,6 +110,33 @@ def test_fault_7_frozen_branches_keep_weights_and_statistics(ready: Path) -> Non
         _, own = load_run(Path("runs", modality, "train"))
         for name, value in own.items():
             assert torch.equal(fused[f"branches.{modality}.{name}"], value), name
+
+
+def test_fault_10_constants_are_counted_in_the_training_split_alone(ready: Path) -> None:
+    """The thesis's tenth defect: alpha and gamma were those of the whole set, test included."""
+    known, table = pd.read_parquet("data/sessions.parquet"), pd.read_parquet("data/splits.parquet")
+    inside = (table["split"] == "train").to_numpy()
+    place = np.arange(len(known))
+    for name in (
+        "spectacles",
+        "pose",
+        "gender",
+    ):  # of training sessions every fourth has it, of the others every second
+        known[name] = (place % np.where(inside, 4, 2) == 0) * (2 if name == "pose" else 1)
+    write_parquet("data/sessions.parquet", known)
+    tables = {"sessions": Path("data/sessions.parquet"), "splits": Path("data/splits.parquet")}
+    runs = {name: load_run(Path("runs", name, "train")) for name in TINY["modalities"]}
+    samples, stores = read_to_fit(
+        TINY["modalities"], faces=Path("data/faces"), **tables, attributes=list(runs["normal"][0].attributes),
+        vocabulary="binary",
+    )  # fmt: skip
+    fuser = fit.Fuser("both", Fuse.model_validate({**TINY, "focus": 1.5}), runs, *samples, stores, Path("scratch"))
+    for name, (alpha, gamma) in fuser.constants.items():
+        counts = np.bincount(ATTRIBUTES[name].to_binary(known.loc[inside, name]))
+        assert counts.tolist() == [42, 14]
+        assert alpha == pytest.approx([28 / 42, 28 / 14])
+        assert gamma == [1.5, 0]
+        assert fuser.heads.focal[name].alpha.tolist() == pytest.approx(alpha)
 
 
 @pytest.mark.parametrize("kind", [*FROZEN, "finetune"])

@@ -66,6 +66,23 @@ def test_a_batch_without_triplets_gives_zero_with_a_graph() -> None:
     assert not bool(TripletLoss(0.2, "all").clamped(norm).any())
 
 
+@pytest.mark.parametrize("miner", MINERS)
+def test_distances_are_exact_under_autocast(miner: str) -> None:
+    """They were products in bfloat16 there: distances of subjects who resemble each other were off by a hundredth."""
+    rng = torch.Generator().manual_seed(5)
+    x = (10 + torch.randn(12, 64, generator=rng)).bfloat16().requires_grad_()
+    target, loss = torch.arange(12) // 3, TripletLoss(0.01, miner)
+    plain, norm = loss(x, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within, norm_within = loss(x, target)
+    assert within.dtype == torch.float32
+    assert float(plain.detach()) > 0
+    torch.testing.assert_close(within, plain, rtol=1e-6, atol=0)
+    torch.testing.assert_close(norm_within, norm)
+    gradients = [torch.autograd.grad(value, x)[0] for value in (within, plain)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_a_run_without_triplets_does_not_import_their_library() -> None:
     """It imports all of scipy's statistics, half a second of every `psface train`."""
     assert "TripletLoss" not in vars(build)

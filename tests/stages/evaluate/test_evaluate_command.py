@@ -16,6 +16,7 @@ from models import create_model
 from pipeline.cli import main
 from pipeline.contract import Network, load_run, save_run
 from pipeline.verification import pair_scores, rates
+from stages.evaluate import written
 from stages.evaluate.command import command
 from stages.evaluate.inputs import raw_pixels
 
@@ -137,6 +138,24 @@ def test_the_same_run_gives_the_same_bytes(fabricate):
     first = {name: (folder / name).read_bytes() for name in FILES}
     evaluate("normal")
     assert first == {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_an_evaluation_that_fails_leaves_that_of_before(fabricate, monkeypatch):
+    fabricate()
+    evaluate("normal")
+    folder = Path("runs/normal/evaluate")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    Path("params.yaml").write_text("evaluate: {resamples: 101}")
+    (folder / ".new").mkdir()
+    (folder / ".new/killed.csv").touch()
+    with monkeypatch.context() as broken:
+        broken.setattr(written, "_write_retrieval", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate("normal")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    evaluate("normal")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(before)
+    assert before["metrics.json"] != (folder / "metrics.json").read_bytes()
 
 
 def test_data_without_labels_and_with_one_rig(fabricate):

@@ -457,6 +457,43 @@ def test_a_subject_of_two_splits_is_trained_on_by_nobody(
     assert f"subject {table['subject'][first]} is in {' and '.join(sorted((own, other)))}" in said
     assert said.count("\n") == 1
 
+def test_batches_of_pk_that_the_faces_cannot_fill_are_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: a batch of no faces, and a division by zero."""
+    prepare(sampler="pk", per_subject=50, batch=100, identity={"loss": "triplet"})
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "54 training faces are not two subjects of 50 faces each" in said
+    assert "lower per_subject" in said
+    assert said.count("\n") == 1
+
+
+def test_a_face_that_is_no_numbers_is_no_divergence(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: a NaN among the normals of one face told to lower the learning rate."""
+    path, index = Path("data/faces/normal.npy"), pd.read_parquet("data/faces/index.parquet")
+    normals = np.load(path)
+    normals[int(index.set_index("session")["row"]["1005/2"]), 4, 5, 1] = np.nan
+    np.save(path, normals)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    fault = "data/faces/normal.npy: the face of session 1005/2 holds NaN or infinite values: run `psface crop` again"
+    assert capsys.readouterr().err == f"psface: {fault}\n"
+
+
+def test_embeddings_that_diverge_name_the_parameter(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look = fit.embed
+    monkeypatch.setattr(fit, "embed", lambda *a, **k: (look(*a, **k)[0] * np.inf, *look(*a, **k)[1:]))
+    prepare(epochs=1)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 1
+    assert "embeddings are not finite: the network has diverged; lower train.normal.lr" in capsys.readouterr().err
+
+
 
 def test_a_small_training_set_learns(ready: Path) -> None:
     """Faces of one subject share a weak pattern, which training must find. (Patterns of other subjects have nothing in

@@ -45,6 +45,7 @@ from pipeline.params import Train
 from pipeline.progress import track
 from pipeline.samples import FaceStore, ReadToFit, Samples
 from stages.train.build import (
+from pipeline.verification import check_finite
     batch_size,
     codes_of,
     contract_of,
@@ -282,6 +283,7 @@ class Trainer:
             )
         labels = self.validation.labels
         accuracy = {
+        check_finite(embeddings, f"train.{self.run}.lr")
             name: balanced_accuracy(probabilities[name], labels[name])
             for name in labels
             if name in probabilities and name != AGE

@@ -12,6 +12,7 @@ from pipeline.params.base import (
     Modality,
     NonNegative,
     Positive,
+    Precision,
     RunName,
     Section,
     Seed,
@@ -140,7 +141,7 @@ class Train(Section):
     weight_decay: NonNegative = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
     patience: Count = 12  # epochs without a gain on validation
-    precision: Literal["auto", "bf16", "32"] = "auto"
+    precision: Precision = "auto"
     backbone: Literal["iresnet18", "iresnet50", "resnet18", "ir50"] = "iresnet18"
     width: Annotated[int, Field(ge=8, le=256)] = 32
     strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (2, 2, 2, 2)

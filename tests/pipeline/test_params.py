@@ -153,6 +153,17 @@ def test_not_yaml_and_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not valid YAML"):
         params.load(path)
     path.write_text("- 1")
+@pytest.mark.parametrize("text", ["32", "'32'"])
+def test_a_precision_of_32_may_be_a_number(tmp_path: Path, text: str) -> None:
+    """As the comment of params.yaml and `-S train.normal.precision=32` have it; refused as "did you mean `32`?"."""
+    path = tmp_path / "params.yaml"
+    path.write_text(f"train: {{normal: {{precision: {text}}}}}")
+    assert params.section(path, "train", params.Train, "normal").precision == "32"
+    path.write_text("train: {normal: {precision: 16}}")
+    with pytest.raises(UserError, match=r"train\.normal\.precision = 16: did you mean `bf16`"):
+        params.load(path)
+
+
     with pytest.raises(UserError, match="must hold sections such as `crop:`, and is a list"):
         params.load(path)
     path.write_text("# nothing\n")

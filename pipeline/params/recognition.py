@@ -196,6 +196,23 @@ class Train(Section):
         return self
 
     @model_validator(mode="after")
+    def _against_what_is_known(self) -> Self:
+        """Those of the default stay without effect where `attributes` leaves them out, as in `attributes: {}`."""
+        for key, names, known in (
+            ("erase", self.erase, self.labelled),
+            ("adversaries", self.adversaries, self.attributes),
+        ):
+            unknown = [name for name in names if name not in known and name not in ERASED]
+            if unknown:
+                raise ValueError(f"{key} names {unknown[0]}, which is none of `attributes`: give it a weight there")
+        return self
+
+    @property
+    def labelled(self) -> tuple[TaskName, ...]:
+        """What labels are read of: for a loss, or for the sampler."""
+        return tuple(dict.fromkeys([*self.attributes, *(("mask",) if self.sampler == "masks" else ())]))
+
+    @model_validator(mode="after")
     def _batches(self) -> Self:
         if self.sampler == "pk" and (self.batch % self.per_subject or self.batch < 2 * self.per_subject):
             raise ValueError(

@@ -404,6 +404,22 @@ def test_without_labels(fabricate: Callable[..., Path]) -> None:
     assert set(stated["balanced_accuracy"].values()) == {None}
 
 
+def test_settings_without_effect_are_told(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody's mask is known, and the default's attributes are erased only where they are among `attributes`."""
+    table = pd.read_parquet("data/sessions.parquet")
+    write_parquet("data/sessions.parquet", table.assign(mask=-1))
+    prepare(epochs=1, attributes={"gender": 1.0, "mask": 1.0})
+    main(["train", "normal"])
+    assert capsys.readouterr().err.splitlines() == [
+        "note: train.normal: no training session has a label of mask: nothing is learnt of it",
+        "note: train.normal: erase or adversaries name spectacles, facial_hair, expression, none of `attributes`: "
+        "nothing is taken out for it",
+    ]
+    prepare(epochs=1)
+    main(["train", "normal"])
+    assert capsys.readouterr().err == ""
+
+
 def test_bfloat16_and_photofaces_vocabulary(ready: Path) -> None:
     prepare(precision="bf16", epochs=1, vocabulary="photoface")
     main(["train", "normal"])
@@ -441,22 +457,6 @@ def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytes
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("own", "other"), [("test", "train"), ("test", "validation"), ("train", "validation")])
-def test_a_subject_of_two_splits_is_trained_on_by_nobody(
-    ready: Path, own: str, other: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Only an overlap of training and validation was seen, and among sessions with a face alone."""
-    table = pd.read_parquet("data/splits.parquet")
-    first = table.index[table["split"] == own][0]
-    table.loc[first, ["split", "keep"]] = [other, False]
-    write_parquet("data/splits.parquet", table)
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", "normal"])
-    assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert f"subject {table['subject'][first]} is in {' and '.join(sorted((own, other)))}" in said
-    assert said.count("\n") == 1
-
 def test_batches_of_pk_that_the_faces_cannot_fill_are_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Regression: a batch of no faces, and a division by zero."""
     prepare(sampler="pk", per_subject=50, batch=100, identity={"loss": "triplet"})
@@ -493,6 +493,22 @@ def test_embeddings_that_diverge_name_the_parameter(
     assert stopped.value.code == 1
     assert "embeddings are not finite: the network has diverged; lower train.normal.lr" in capsys.readouterr().err
 
+
+@pytest.mark.parametrize(("own", "other"), [("test", "train"), ("test", "validation"), ("train", "validation")])
+def test_a_subject_of_two_splits_is_trained_on_by_nobody(
+    ready: Path, own: str, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only an overlap of training and validation was seen, and among sessions with a face alone."""
+    table = pd.read_parquet("data/splits.parquet")
+    first = table.index[table["split"] == own][0]
+    table.loc[first, ["split", "keep"]] = [other, False]
+    write_parquet("data/splits.parquet", table)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert f"subject {table['subject'][first]} is in {' and '.join(sorted((own, other)))}" in said
+    assert said.count("\n") == 1
 
 
 def test_a_small_training_set_learns(ready: Path) -> None:

@@ -43,6 +43,7 @@ CHANNELS = {
     "colour": 3,
 }  # of frames, as many as a session has flashes
 INDEX_COLUMNS = {"session": str, "row": int}
+CHUNK = 256  # faces looked at together
 DEPTH_GAIN = 2.0  # depth over eye distance spans about +-0.5 on a face
 
 
@@ -77,6 +78,27 @@ class Faces:
     def mask(self) -> np.ndarray:
         """(N, H, W) uint8, 1 on the face, memory-mapped."""
         return self._map("mask.npy", dimensions=3, kinds="bu")
+
+    def check_finite(self, modality: str, rows: np.ndarray) -> None:
+        """Refuse faces (M,), by row, that are not numbers inside the mask: no network learns or tells anything of them.
+
+        Raises
+        ------
+        UserError
+            It names the first of their sessions.
+        """
+        array, mask = self.array(modality), self.mask()
+        for chunk in np.array_split(rows, max(1, -(-len(rows) // CHUNK))):
+            finite = np.isfinite(array[chunk])
+            if finite.all():  # nearly always, and then the mask need not be read
+                continue
+            bad = chunk[(~finite.all(axis=3) & (mask[chunk] != 0)).any(axis=(1, 2))]
+            if len(bad):
+                session = self.index.loc[self.index["row"] == bad[0], "session"].iloc[0]
+                raise UserError(
+                    f"{self.folder / modality}.npy: the face of session {session} holds NaN or infinite values: "
+                    "run `psface crop` again"
+                )
 
     def rows_for(self, sessions: Sequence[str]) -> np.ndarray:
         """Rows in the arrays of sessions by id; -1 where a session has no face."""

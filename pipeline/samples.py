@@ -158,6 +158,11 @@ class FaceStore:
         Of `frame`, each `take` draws another of the session's photographs, as training should see them.
     swaps : Tensor (N, k), optional
         Of `frames`, which flashes change places in a mirror, `read_swaps`.
+
+    Raises
+    ------
+    UserError
+        A modality is not packed, or a face is not of numbers alone.
     """
 
     def __init__(
@@ -172,7 +177,10 @@ class FaceStore:
     ) -> None:
         self.rows, self.mask, self.swaps = rows, faces.mask(), swaps
         self.redraw = redraw and "frame" in modalities
-        self.arrays = {name: faces.array("frames" if self.redraw and name == "frame" else name) for name in modalities}
+        packed = {name: "frames" if self.redraw and name == "frame" else name for name in modalities}
+        for name in packed.values():
+            faces.check_finite(name, rows)
+        self.arrays = {name: faces.array(array) for name, array in packed.items()}
         size = 4 * len(rows) * sum(int(np.prod(array.shape[1:])) for array in self.arrays.values())
         self.held = self._prepared(np.arange(len(rows))) if size <= held else None
 

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +38,34 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def written_together(folder: str | Path, last: str) -> Iterator[Path]:
+    """Give a folder to write files into, which then take their places in ``folder`` one after the other.
+
+    Files of other names stay. The file ``last`` goes before the first is replaced and comes after all of them: where a
+    kill leaves old files beside new ones, that one is missing.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the place cannot be written to; nothing has been replaced then.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / ".new"
+    shutil.rmtree(beside, ignore_errors=True)  # of a killed run
+    try:
+        beside.mkdir()
+        yield beside
+        (folder / last).unlink(missing_ok=True)
+        for path in sorted(beside.iterdir(), key=lambda path: path.name == last):
+            os.replace(path, folder / path.name)
+    except OSError as error:
+        raise _named(error, folder) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _named(error: OSError, path: Path) -> OSError:

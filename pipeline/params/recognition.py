@@ -12,6 +12,7 @@ from pipeline.params.base import (
     Modality,
     NonNegative,
     Positive,
+    Precision,
     RunName,
     Section,
     Seed,
@@ -140,7 +141,7 @@ class Train(Section):
     weight_decay: NonNegative = 0.05
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of all steps
     patience: Count = 12  # epochs without a gain on validation
-    precision: Literal["auto", "bf16", "32"] = "auto"
+    precision: Precision = "auto"
     backbone: Literal["iresnet18", "iresnet50", "resnet18", "ir50"] = "iresnet18"
     width: Annotated[int, Field(ge=8, le=256)] = 32
     strides: Annotated[tuple[Literal[1, 2], ...], Field(min_length=4, max_length=4)] = (2, 2, 2, 2)
@@ -193,6 +194,23 @@ class Train(Section):
         if unknown:
             raise ValueError(f"beside names {unknown[0]}, which is none of `attributes`: give it a weight there")
         return self
+
+    @model_validator(mode="after")
+    def _against_what_is_known(self) -> Self:
+        """Those of the default stay without effect where `attributes` leaves them out, as in `attributes: {}`."""
+        for key, names, known in (
+            ("erase", self.erase, self.labelled),
+            ("adversaries", self.adversaries, self.attributes),
+        ):
+            unknown = [name for name in names if name not in known and name not in ERASED]
+            if unknown:
+                raise ValueError(f"{key} names {unknown[0]}, which is none of `attributes`: give it a weight there")
+        return self
+
+    @property
+    def labelled(self) -> tuple[TaskName, ...]:
+        """What labels are read of: for a loss, or for the sampler."""
+        return tuple(dict.fromkeys([*self.attributes, *(("mask",) if self.sampler == "masks" else ())]))
 
     @model_validator(mode="after")
     def _batches(self) -> Self:

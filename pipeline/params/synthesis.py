@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params.base import Count, NonNegative, Positive, RunName, Section, Seed
+from pipeline.params.base import Count, NonNegative, Positive, Precision, RunName, Section, Seed
 from pipeline.params.recognition import Augment
 
 MIRRORED = Augment(rotate=0, zoom=0, shift=0, tilt=0, light=0)  # as published
@@ -20,7 +20,7 @@ class Synthesise(Section):
     steps: Count = 1200
     batch: Annotated[int, Field(ge=2)] = 16
     lr: Positive = 0.0001  # of both players
-    precision: Literal["auto", "bf16", "32"] = "auto"
+    precision: Precision = "auto"
     condition: Literal["masks", "onehot"] = "masks"
     filters: Annotated[int, Field(ge=1, le=512)] = 32  # of each group of ages; 128 as published
     shared: Annotated[float, Field(ge=0, lt=1)] = 0.125  # of them, with each neighbour

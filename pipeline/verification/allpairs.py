@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.errors import PsfaceError
 from pipeline.verification.counting import curve_of, impostor_codes, rates_of
-from pipeline.verification.rates import IMPOSTORS_BEYOND, far_key
+from pipeline.verification.rates import IMPOSTORS_BEYOND, check_finite, far_key
 
 BINS = 1 << 20
 ROWS, COLUMNS = 512, 8192  # of a block: 16 MB of scores
@@ -91,9 +91,7 @@ def count_all_pairs(
     order = np.argsort(codes, kind="stable")
     codes = codes[order]
     rows = np.asarray(embeddings)[order].astype(np.float32, copy=False)
-    bad = int((~np.isfinite(rows).all(axis=1)).sum())
-    if bad:
-        raise PsfaceError(f"{bad} of {len(rows)} embeddings are not finite: the network has diverged; lower its lr")
+    check_finite(rows)
     compare = _Euclidean(rows) if euclidean else _Cosine(rows)
     levels, counts = np.unique(-_genuine(compare, codes), return_counts=True)
     impostor = _impostors(compare, codes, -levels, progress)

@@ -75,6 +75,19 @@ class PairScores:
         )
 
 
+def check_finite(embeddings: NDArray, lr: str = "its lr") -> None:
+    """Refuse embeddings (N, D) that are not finite; ``lr`` names the parameter of the network that they are from.
+
+    Raises
+    ------
+    PsfaceError
+        It says how many they are.
+    """
+    bad = int((~np.isfinite(embeddings).all(axis=1)).sum())
+    if bad:
+        raise PsfaceError(f"{bad} of {len(embeddings)} embeddings are not finite: the network has diverged; lower {lr}")
+
+
 def cosine_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
     """Cosines of all pairs of rows.
 
@@ -95,9 +108,7 @@ def cosine_matrix(embeddings: ArrayLike) -> NDArray[np.float64]:
     rows = np.asarray(embeddings, dtype=np.float64)
     if rows.ndim != 2:
         raise ValueError(f"expected embeddings of shape (N, D), got {rows.shape}")
-    if not np.isfinite(rows).all():
-        bad = int((~np.isfinite(rows).all(axis=1)).sum())
-        raise PsfaceError(f"{bad} of {len(rows)} embeddings are not finite: the network has diverged; lower its lr")
+    check_finite(rows)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     unit = rows / np.where(length > 0, length, 1)
     return np.clip(unit @ unit.T, -1, 1)

@@ -23,17 +23,22 @@ from stages.balance.splits import roles, split_subjects
 from stages.balance.summary import before_after, cost, draw_before_after
 
 CODE = ("stages.balance", "pipeline.attributes", "pipeline.maskdesigns")
+PATH = click.Path(path_type=Path)
 COLUMNS = ["session", "subject", "split", "keep", "weight", "role"]
 
 
 @click.command("balance")
-@click.option("--params", "params_path", default="params.yaml", show_default=True, help="The parameters.")
-@click.option("--sessions", default="data/sessions.parquet", show_default=True, help="The table of sessions.")
-@click.option("--faces", default="data/faces/index.parquet", show_default=True, help="The table of faces.")
-@click.option("--out", default="data/splits.parquet", show_default=True, help="The splits.")
-@click.option("--summary", default="data/balance", show_default=True, help="Folder of the tables and the figure.")
+@click.option("--params", "params_path", type=PATH, default="params.yaml", show_default=True, help="Parameters.")
+@click.option("--sessions", type=PATH, default="data/sessions.parquet", show_default=True, help="Table of sessions.")
+@click.option(
+    "--faces", type=PATH, default="data/faces/index.parquet", show_default=True, help="Table of packed faces."
+)
+@click.option("--out", type=PATH, default="data/splits.parquet", show_default=True, help="Table of splits to write.")
+@click.option(
+    "--summary", type=PATH, default="data/balance", show_default=True, help="Folder of tables and figure to write."
+)
 @alone("balance")
-def command(params_path: str, sessions: str, faces: str, out: str, summary: str) -> None:
+def command(params_path: Path, sessions: Path, faces: Path, out: Path, summary: Path) -> None:
     """Split the subjects and balance the training split.
 
     Sessions with a face go to train, validation or test with their subject; of training, as many are kept as leave the
@@ -45,10 +50,9 @@ def command(params_path: str, sessions: str, faces: str, out: str, summary: str)
     problem = training(splits, params)
     costs = cost(problem, seed=params.seed, time_limit=params.time_limit)
     classes = before_after(splits)
-    folder = Path(summary)
-    write_csv(folder / "before_after.csv", classes)
-    write_csv(folder / "cost.csv", costs)
-    draw_before_after(folder / "before_after.png", classes, params.minimum_share)
+    write_csv(summary / "before_after.csv", classes)
+    write_csv(summary / "cost.csv", costs)
+    draw_before_after(summary / "before_after.png", classes, params.minimum_share)
     write_parquet(out, splits[COLUMNS])
     if len(costs):
         click.echo("sessions and subjects kept for training, by minimum share:\n" + costs.to_string(index=False))
@@ -62,13 +66,13 @@ def command(params_path: str, sessions: str, faces: str, out: str, summary: str)
     )
     wrote(
         out,
-        folder,
+        summary,
         note=f"subjects: {counts}; {int((train & splits['keep']).sum())} of {int(train.sum())} training "
         f"sessions kept by {params.method}",
     )
 
 
-def usable(sessions: str, faces: str) -> pd.DataFrame:
+def usable(sessions: Path, faces: Path) -> pd.DataFrame:
     """A row a session that has a face, by id: session, subject, and the attributes' codes.
 
     Raises

@@ -57,6 +57,7 @@ def command(
     --weights: `psface evaluate normal --weights ../../runs/normal/train`.
     """
     # torch takes seconds to import: not for --help
+    from pipeline.verification import check_finite
     from stages.evaluate.inputs import read_evaluation_set, read_probed_set
     from stages.evaluate.network import embed_faces, embed_store, load_network
     from stages.evaluate.results import Results, evaluate_run
@@ -67,6 +68,7 @@ def command(
     data = read_evaluation_set(contract, faces=faces, sessions=sessions, splits=splits, quality=quality)
     probed = read_probed_set(contract, faces=faces, sessions=sessions, splits=splits, seed=settings.seed)
     said = embed_faces(network, data.inputs, data.swap)
+    check_finite(said.embeddings, f"{'fuse' if contract.network.name == 'fusion' else 'train'}.{contract.run}.lr")
     fitted_on = None if probed is None else (embed_store(network, probed.faces), probed.subject, probed.labels)
     results: Results = evaluate_run(contract, settings, data, said.embeddings, said.probabilities, fitted_on, pairs)
     folder = output or Path("runs", run, "evaluate")

@@ -13,6 +13,7 @@ from pipeline.attributes import AGE, ATTRIBUTES, told
 from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces
+from pipeline.maskdesigns import TWIN
 from pipeline.samples import FaceStore, Samples, read_samples, read_splits, read_swaps
 from pipeline.tables import read_parquet
 from stages.evaluate.ages import age_group
@@ -74,7 +75,8 @@ def read_evaluation_set(
     Raises
     ------
     UserError
-        Where there are no test sessions, splits share a subject, or the faces are not what the run was trained on.
+        Where there are no test sessions or no pairs of them, splits share a subject, or the faces are not what the run
+        was trained on.
     """
     tested = _count_tested(splits)
     packed = Faces(faces)
@@ -88,6 +90,7 @@ def read_evaluation_set(
         attributes=list(ATTRIBUTES),
         vocabulary=contract.vocabulary,
     )
+    _check_pairs(splits, samples)
     known = read_parquet(sessions, made_by="ingest", columns={"id": str, "rig": object}).set_index("id")
     known = known.loc[samples.session]
     binary = in_binary(samples.labels, contract.vocabulary)
@@ -115,6 +118,17 @@ def _count_tested(splits: Path) -> int:
     if not tested:
         raise UserError(f"{splits}: no session is in the test split: raise `balance.test`")
     return tested
+
+
+def _check_pairs(splits: Path, samples: Samples) -> None:
+    """Refuse test sessions without a genuine or without an impostor pair; one visit, masked and bare, is none."""
+    visits = dict(zip((name.removesuffix(TWIN) for name in samples.session), samples.subject, strict=True))
+    each = np.unique(list(visits.values()), return_counts=True)[1]
+    fault = "no genuine pair: nobody has two" if each.max() < 2 else "no impostor pair: they are all of one subject"
+    if each.max() < 2 or len(each) < 2:
+        raise UserError(
+            f"{splits}: the {len(samples)} test sessions with a face have {fault}; raise `balance.test` or add sessions"
+        )
 
 
 def read_probed_set(contract: Contract, *, faces: Path, sessions: Path, splits: Path, seed: int) -> ProbedSet | None:

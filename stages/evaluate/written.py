@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.attributes import AGE
 from pipeline.contract import Contract
 from pipeline.faces import Faces
-from pipeline.tables import write_atomic, write_csv, write_json
+from pipeline.tables import write_atomic, write_csv, write_json, written_together
 from stages.evaluate.curves import (
     cmc_table,
     draw_cmc,
@@ -37,7 +37,23 @@ def write_results(
     faces: Path,
     gates: np.ndarray | None = None,
 ) -> None:
-    """Write metrics.json, tables, figures and embeddings into a folder, with the gates (N, M) of a gated fusion."""
+    """Write metrics.json, tables, figures and embeddings into a folder, with the gates (N, M) of a gated fusion.
+
+    All are of one evaluation, or metrics.json is missing.
+    """
+    with written_together(folder, last="metrics.json") as beside:
+        _write_all(beside, run, contract, data, results, faces, gates)
+
+
+def _write_all(
+    folder: Path,
+    run: str,
+    contract: Contract,
+    data: EvaluationSet,
+    results: Results,
+    faces: Path,
+    gates: np.ndarray | None,
+) -> None:
     found, raw = results.network, results.raw
     rates, ranks = roc_table(found.scores, raw.scores), cmc_table(found, results.draws)
     write_json(folder / "metrics.json", results.metrics)

@@ -23,7 +23,8 @@ class Trained:
 
     def __init__(self, modules: nn.ModuleDict, params: Fuse, device: torch.device) -> None:
         self.modules = modules.to(device)
-        self.optimiser = torch.optim.AdamW(modules.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+        group = {"params": [*modules.parameters()]}  # of branches that share no attribute there are no heads
+        self.optimiser = torch.optim.AdamW([group], lr=params.lr, weight_decay=params.weight_decay)
 
     def descend(self, loss: Tensor, lr: float) -> None:
         """One step at a learning rate."""
@@ -89,6 +90,8 @@ class Heads(Trained):
             name: focal(self.heads[name](features[name]), truth.labels[name], truth.weight)
             for name, focal in self.focal.items()
         }
+        if not losses:
+            return {}
         self.descend(torch.stack(list(losses.values())).sum(), lr)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 

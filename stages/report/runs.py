@@ -19,6 +19,7 @@ from pipeline.tables import read_csv, read_text
 from pipeline.verification import PairScores, cosine_matrix, matrix_pairs, without_twins
 from stages.report.metrics import Metrics, Validation
 
+METRICS = "metrics.json"  # the last file of an evaluation to be put in place
 ROC = dict.fromkeys(("fmr", "tmr", "raw_pixels"), float)
 CMC = dict.fromkeys(("rank", "rate"), float)
 HISTORY = dict.fromkeys(("epoch", "validation_auc"), float)
@@ -110,9 +111,12 @@ def read_runs(folder: Path, trained: Path) -> list[Run]:
     Raises
     ------
     UserError
-        Where nothing has been evaluated.
+        Where nothing has been evaluated, or an evaluation was killed while its files took their places.
     """
-    runs = [_read_run(path.parent, trained) for path in sorted(folder.glob("*/evaluate/metrics.json"))]
+    torn = [path.parent for path in sorted(folder.glob("*/evaluate/roc.csv")) if not path.with_name(METRICS).exists()]
+    if torn:
+        raise UserError(f"{torn[0]} has no {METRICS}: run `psface evaluate {torn[0].parent.name}` again")
+    runs = [_read_run(path.parent, trained) for path in sorted(folder.glob(f"*/evaluate/{METRICS}"))]
     if not runs:
         raise UserError(f"{folder}: no run has been evaluated: run `psface evaluate RUN` first")
     order = {name: place for place, name in enumerate(MODALITIES)}
@@ -121,7 +125,7 @@ def read_runs(folder: Path, trained: Path) -> list[Run]:
 
 def _read_run(results: Path, trained: Path) -> Run:
     name = results.parent.name
-    metrics = read_json(results / "metrics.json", Metrics)
+    metrics = read_json(results / METRICS, Metrics)
     made_by = f"evaluate {name}"
     return Run(
         name=name,

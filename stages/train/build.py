@@ -109,13 +109,35 @@ def batch_size(params: Train, train: Samples) -> int:
     Raises
     ------
     UserError
-        The sampler goes through the bare sessions, and there are none.
+        The sampler goes through the bare sessions, and there are none; or a batch of `pk` has not two subjects.
     """
     bare = train.labels["mask"] != 1 if params.sampler == "masks" else np.ones(len(train), bool)
     if not bare.any():
         raise UserError("sampler masks: every training session wears a mask; use another sampler, or add bare sessions")
     size = min(params.batch, int(bare.sum()))
-    return size // params.per_subject * params.per_subject if params.sampler == "pk" else size
+    if params.sampler != "pk":
+        return size
+    if size < 2 * params.per_subject:
+        raise UserError(
+            f"sampler pk: {len(train)} training faces are not two subjects of {params.per_subject} faces each, as a "
+            "batch takes: lower per_subject"
+        )
+    return size // params.per_subject * params.per_subject
+
+
+def without_effect(params: Train, train: Samples) -> list[str]:
+    """Settings that change nothing on these samples, each in words."""
+    unlabelled = [name for name in params.attributes if not (train.labels[name] >= 0).any()]
+    against = dict.fromkeys([*params.erase, *params.adversaries])
+    unread = [name for name in against if name not in params.labelled]
+    notes = (
+        [f"no training session has a label of {', '.join(unlabelled)}: nothing is learnt of it"] if unlabelled else []
+    )
+    if unread:
+        notes.append(
+            f"erase or adversaries name {', '.join(unread)}, none of `attributes`: nothing is taken out for it"
+        )
+    return notes
 
 
 def contract_of(run: str, params: Train, store: FaceStore) -> Contract:

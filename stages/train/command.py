@@ -75,14 +75,13 @@ def command(
     from stages.train.fit import train
     from stages.train.mixing import made_of, read_mixed
 
-    labels = [*settings.attributes, *(["mask"] if settings.sampler == "masks" else [])]
     read = partial(
         read_to_fit,
         list(settings.modalities or ()),
         faces=faces,
         sessions=sessions,
         splits=splits,
-        attributes=list(dict.fromkeys(labels)),
+        attributes=list(settings.labelled),
         vocabulary=settings.vocabulary,
         redraw=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -44,6 +45,7 @@ from pipeline.parallel import end_with_parent
 from pipeline.params import Train
 from pipeline.progress import track
 from pipeline.samples import FaceStore, ReadToFit, Samples
+from pipeline.verification import check_finite
 from stages.train.build import (
     batch_size,
     codes_of,
@@ -52,6 +54,7 @@ from stages.train.build import (
     make_objective,
     make_optimisers,
     weights_of,
+    without_effect,
 )
 from stages.train.mixing import go_on_from
 from stages.train.samplers import epoch_batches
@@ -281,6 +284,7 @@ class Trainer:
             embeddings, probabilities, _ = embed(
                 self.network, store.all(), device=device, mirror=mirror, swap=store.swaps
             )
+        check_finite(embeddings, f"train.{self.run}.lr")
         labels = self.validation.labels
         accuracy = {
             name: balanced_accuracy(probabilities[name], labels[name])
@@ -365,6 +369,8 @@ def _train(
         end_with_parent(os.getppid())
     try:
         samples, stores = read()
+        for note in without_effect(params, samples[0]) if fabric.is_global_zero else ():
+            print(f"note: train.{run}: {note}", file=sys.stderr, flush=True)
         fitted = Trainer(run, params, *samples, stores, scratch, fabric, start).fit()
     except PsfaceError as error:
         return error  # of a process of its own, an exception would come back as the text of its traceback

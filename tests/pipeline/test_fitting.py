@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 import sys
@@ -202,6 +203,23 @@ def test_a_store_is_shown_in_parts_once_through_and_in_order(packed: Path, monke
         parts = [faces["normal"] for faces, _ in store.parts(count)]
         assert max(len(part) for part in parts) <= 2
         assert torch.equal(torch.cat(parts), store.take(np.arange(count))["normal"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("held", [2**30, 0])
+def test_faces_that_are_no_numbers_are_refused_where_a_network_would_see_them(
+    packed: Path, value: float, held: int
+) -> None:
+    albedo, mask = (np.load(packed / f"{name}.npy") for name in ("albedo", "mask"))
+    mask[3, 0, 0], mask[3, 1, 1] = 0, 1
+    np.save(packed / "mask.npy", mask)
+    for place in (0, 1):
+        albedo[3, place, place] = value
+        np.save(packed / "albedo.npy", albedo)
+        refused = pytest.raises(UserError, match=r"albedo\.npy: the face of session b/2 holds NaN or infinite values")
+        with refused if place else contextlib.nullcontext():
+            FaceStore(Faces(packed), ["normal", "albedo"], np.arange(4), held=held)
+    FaceStore(Faces(packed), ["normal", "albedo"], np.arange(3), held=held)  # whom nobody looks at
 
 
 def test_training_redraws_the_photograph_of_frame(tmp_path: Path, rng: np.random.Generator) -> None:

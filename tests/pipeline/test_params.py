@@ -41,6 +41,14 @@ CHANGES = {
         ["`train.albedo.epoch`", "`epochs`"],
     ),
     "unknown modality": (lambda v: v["train"].update(albdo={}), ["`train.albdo`", "did you mean `albedo`"]),
+    "an attribute to erase that is not read": (
+        lambda v: v["train"]["albedo"].update(erase=["age"]),
+        ["train.albedo", "erase names age", "`attributes`"],
+    ),
+    "an adversary of an attribute that is not read": (
+        lambda v: v["train"]["albedo"].update(attributes={"gender": 1}, adversaries={"expression": 1, "pose": 1}),
+        ["train.albedo", "adversaries names pose", "`attributes`"],
+    ),
     "an unknown loss of the identity": (
         lambda v: v["train"]["depth"].update(identity={"loss": "arcfac"}),
         ["train.depth.identity.loss = 'arcfac'", "did you mean `arcface`"],
@@ -143,6 +151,17 @@ def test_an_entry_sees_the_modality_of_its_name_or_those_that_it_lists(tmp_path:
     assert params.section(path, "train", params.Train, "early").modalities == ("depth", "albedo")
     with pytest.raises(UserError, match=r"`train.defaults` is missing; valid: early, normal"):
         params.section(path, "train", params.Train, "defaults")
+
+
+@pytest.mark.parametrize("text", ["32", "'32'"])
+def test_a_precision_of_32_may_be_a_number(tmp_path: Path, text: str) -> None:
+    """As the comment of params.yaml and `-S train.normal.precision=32` have it; refused as "did you mean `32`?"."""
+    path = tmp_path / "params.yaml"
+    path.write_text(f"train: {{normal: {{precision: {text}}}}}")
+    assert params.section(path, "train", params.Train, "normal").precision == "32"
+    path.write_text("train: {normal: {precision: 16}}")
+    with pytest.raises(UserError, match=r"train\.normal\.precision = 16: did you mean `bf16`"):
+        params.load(path)
 
 
 def test_not_yaml_and_not_there(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.sessions import read_sessions, write_sessions
-from pipeline.tables import read_parquet, write_json, write_parquet
+from pipeline.tables import read_parquet, write_json, write_parquet, written_together
 from tests.pipeline.made import session
 
 
@@ -20,6 +23,56 @@ def test_a_failed_write_leaves_the_old_file(workspace: Path) -> None:
         write_json("x.json", {"a": float("nan")})
     assert Path("x.json").read_text() == '{\n  "a": 1\n}\n'
     assert [p.name for p in workspace.iterdir()] == ["x.json"]
+
+
+class Killed(BaseException):
+    """What no code expects."""
+
+
+NAMES = ("a.csv", "metrics.json", "z.npz")
+
+
+@pytest.mark.parametrize("replaced", range(len(NAMES) + 1))
+def test_files_of_two_runs_never_lie_beside_a_whole_last_one(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, replaced: int
+) -> None:
+    """Killed between two files, `psface evaluate` left new metrics beside old embeddings and figures."""
+    folder = Path("runs/normal/evaluate")
+    for text in ("old", "new"):
+        replace, left = os.replace, iter([True] * (replaced if text == "new" else len(NAMES)))
+
+        def die(source: Any, target: Any, replace: Any = replace, left: Any = left) -> None:
+            if not next(left, False):
+                raise Killed
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", die)
+        expected = pytest.raises(Killed) if text == "new" and replaced < len(NAMES) else contextlib.nullcontext()
+        with expected, written_together(folder, last="metrics.json") as beside:
+            for name in NAMES:
+                (beside / name).write_text(text)
+        monkeypatch.setattr(os, "replace", replace)
+        (folder / "own.csv").write_text("mine")
+    assert sum(path.read_text() == "new" for path in folder.iterdir()) == replaced
+    assert (folder / "metrics.json").exists() == (replaced == len(NAMES))
+    assert (folder / "own.csv").read_text() == "mine"
+    assert not (folder / ".new").exists()
+
+
+def test_a_failure_before_all_files_are_there_changes_none(workspace: Path) -> None:
+    folder = Path("evaluate")
+    for text in ("old", "new"):
+        with contextlib.suppress(OSError), written_together(folder, last="a.json") as beside:
+            (beside / "a.json").write_text(text)
+            if text == "new":
+                raise OSError(28, "No space left on device", str(beside / "b.json"))
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("a.json", "old")]
+    named = pytest.raises(OSError, match=r"\[Errno 28\] .*: 'evaluate'$")
+    with named, written_together(folder, last="a.json") as beside:
+        raise OSError(28, "No space left on device", str(beside / "b.json"))
+    (folder / ".new").mkdir()  # of a killed run
+    with written_together(folder, last="a.json") as beside:
+        assert list(beside.iterdir()) == []
 
 
 def test_tables_have_the_same_bytes_twice_and_say_who_makes_them(workspace: Path) -> None:

@@ -16,6 +16,7 @@ from models import create_model
 from pipeline.cli import main
 from pipeline.contract import Network, load_run, save_run
 from pipeline.verification import pair_scores, rates
+from stages.evaluate import written
 from stages.evaluate.command import command
 from stages.evaluate.inputs import raw_pixels
 
@@ -137,6 +138,24 @@ def test_the_same_run_gives_the_same_bytes(fabricate):
     first = {name: (folder / name).read_bytes() for name in FILES}
     evaluate("normal")
     assert first == {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_an_evaluation_that_fails_leaves_that_of_before(fabricate, monkeypatch):
+    fabricate()
+    evaluate("normal")
+    folder = Path("runs/normal/evaluate")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    Path("params.yaml").write_text("evaluate: {resamples: 101}")
+    (folder / ".new").mkdir()
+    (folder / ".new/killed.csv").touch()
+    with monkeypatch.context() as broken:
+        broken.setattr(written, "_write_retrieval", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate("normal")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    evaluate("normal")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(before)
+    assert before["metrics.json"] != (folder / "metrics.json").read_bytes()
 
 
 def test_data_without_labels_and_with_one_rig(fabricate):
@@ -285,6 +304,47 @@ def test_other_mistakes_are_one_line(fabricate, make_run, capsys):
     assert "no session is in the test split" in refusal(capsys, "normal")
     Path("runs/normal/train/weights.safetensors").write_bytes(b"cut short")
     assert "cannot be read" in refusal(capsys, "normal")
+
+
+@pytest.mark.parametrize(
+    ("subjects", "sessions", "fault"),
+    [(5, 1, "the 5 test sessions with a face have no genuine pair: nobody has two"),
+     (1, 4, "the 4 test sessions with a face have no impostor pair: they are all of one subject")],
+)  # fmt: skip
+def test_a_test_split_without_pairs_is_the_users_mistake(fabricate, capsys, subjects, sessions, fault):
+    """Regression: exit status 1, and neither the file nor the parameter was named."""
+    fabricate()
+    table = pd.read_parquet("data/splits.parquet")
+    tested = table["subject"].astype(int) < 1001 + subjects
+    table["split"] = np.where(tested, "test", "train")
+    table["keep"] = table["session"].str.split("/").str[1].astype(int) < sessions
+    table.to_parquet("data/splits.parquet", index=False)
+    said = refusal(capsys, "normal")
+    assert said == f"psface: data/splits.parquet: {fault}; raise `balance.test` or add sessions"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_networks_and_faces_that_are_no_numbers_are_told_apart(fabricate, capsys, place):
+    """Regression: a NaN in a face was taken for a network that has diverged."""
+    fabricate()
+    if place:
+        normals = np.load("data/faces/normal.npy")
+        normals[7, 3, 3] = np.inf
+        np.save("data/faces/normal.npy", normals)
+        assert "normal.npy: the face of session 1002/3 holds NaN or infinite values" in refusal(capsys, "normal")
+        return
+    contract, state = load_run("runs/normal/train")
+    save_run(
+        "runs/normal/train",
+        contract,
+        {name: value * 1e30 if value.is_floating_point() else value for name, value in state.items()},
+    )
+    with pytest.raises(SystemExit) as done:
+        main(["evaluate", "normal"])
+    assert done.value.code == 1
+    assert (
+        "96 of 96 embeddings are not finite: the network has diverged; lower train.normal.lr" in capsys.readouterr().err
+    )
 
 
 def test_raw_pixels_are_centred_and_modalities_count_alike():

@@ -22,7 +22,7 @@ from models.embedding import embed
 from models.fusion import START_NORM
 from pipeline.attributes import ATTRIBUTES
 from pipeline.cli import main
-from pipeline.contract import load_run
+from pipeline.contract import Network, load_run, save_run
 from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
 from pipeline.params import Fuse
@@ -203,6 +203,23 @@ def test_centres_are_the_subjects_mean_directions() -> None:
     found = tuning.centres(embeddings, torch.tensor([0, 0, 1, 2]))
     half = 0.5**0.5
     torch.testing.assert_close(found, torch.tensor([[half, half], [0, 1], [half, half]]))
+
+
+@pytest.mark.parametrize("candidates", [["concatenation"], [*FROZEN, "finetune"]])
+def test_branches_that_share_no_attribute_are_fused_without_heads(ready: Path, candidates: list[str]) -> None:
+    """Regression: "optimizer got an empty parameter list", and its traceback."""
+    contract, _ = load_run("runs/normal/train")
+    kwargs = {**contract.network.kwargs, "attributes": {}}
+    bare = contract.model_copy(update={"attributes": {}, "network": Network(name="iresnet18", kwargs=kwargs)})
+    save_run("runs/normal/train", bare, create_model("iresnet18", **kwargs).state_dict())
+    prepare(candidates=candidates, finetune={"epochs": 1, "batch": 16, "lr": 0.001})
+    main(["fuse", "both"])
+    contract, state = load_run(RUN)
+    assert contract.attributes == {}
+    assert not any(name.startswith("heads") for name in state)
+    stated = json.loads((RUN / "validation.json").read_text())
+    assert list(stated["candidates"]) == candidates
+    assert stated["balanced_accuracy"] == {}
 
 
 def test_an_unknown_variant_is_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:

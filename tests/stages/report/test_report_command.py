@@ -295,6 +295,10 @@ def test_mistakes_are_one_line(fabricate, capsys):
         (lambda: None, "no run has been evaluated"),
         (lambda: write_json("runs/normal/evaluate/metrics.json", {}), "runs/normal/evaluate/metrics.json is not whole"),
         (lambda: Path("runs/normal/evaluate/metrics.json").write_text("{"), "is not JSON"),
+        (
+            lambda: Path("runs/normal/evaluate/metrics.json").rename("runs/normal/evaluate/roc.csv"),
+            "runs/normal/evaluate has no metrics.json: run `psface evaluate normal` again",
+        ),
     ):
         prepare()
         with pytest.raises(SystemExit) as done:

@@ -404,6 +404,22 @@ def test_without_labels(fabricate: Callable[..., Path]) -> None:
     assert set(stated["balanced_accuracy"].values()) == {None}
 
 
+def test_settings_without_effect_are_told(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody's mask is known, and the default's attributes are erased only where they are among `attributes`."""
+    table = pd.read_parquet("data/sessions.parquet")
+    write_parquet("data/sessions.parquet", table.assign(mask=-1))
+    prepare(epochs=1, attributes={"gender": 1.0, "mask": 1.0})
+    main(["train", "normal"])
+    assert capsys.readouterr().err.splitlines() == [
+        "note: train.normal: no training session has a label of mask: nothing is learnt of it",
+        "note: train.normal: erase or adversaries name spectacles, facial_hair, expression, none of `attributes`: "
+        "nothing is taken out for it",
+    ]
+    prepare(epochs=1)
+    main(["train", "normal"])
+    assert capsys.readouterr().err == ""
+
+
 def test_bfloat16_and_photofaces_vocabulary(ready: Path) -> None:
     prepare(precision="bf16", epochs=1, vocabulary="photoface")
     main(["train", "normal"])
@@ -415,7 +431,7 @@ def test_bfloat16_and_photofaces_vocabulary(ready: Path) -> None:
 def test_a_loss_that_breaks_is_named(
     ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fit, "augment", lambda faces, *_: {k: x * float("nan") for k, x in faces.items()})
+    monkeypatch.setattr(fit, "augment", lambda faces, *_, **__: {k: x * float("nan") for k, x in faces.items()})
     with pytest.raises(SystemExit) as stopped:
         main(["train", "normal"])
     assert stopped.value.code == 1
@@ -439,6 +455,43 @@ def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytes
         main(["train", *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_batches_of_pk_that_the_faces_cannot_fill_are_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: a batch of no faces, and a division by zero."""
+    prepare(sampler="pk", per_subject=50, batch=100, identity={"loss": "triplet"})
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "54 training faces are not two subjects of 50 faces each" in said
+    assert "lower per_subject" in said
+    assert said.count("\n") == 1
+
+
+def test_a_face_that_is_no_numbers_is_no_divergence(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: a NaN among the normals of one face told to lower the learning rate."""
+    path, index = Path("data/faces/normal.npy"), pd.read_parquet("data/faces/index.parquet")
+    normals = np.load(path)
+    normals[int(index.set_index("session")["row"]["1005/2"]), 4, 5, 1] = np.nan
+    np.save(path, normals)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 2
+    fault = "data/faces/normal.npy: the face of session 1005/2 holds NaN or infinite values: run `psface crop` again"
+    assert capsys.readouterr().err == f"psface: {fault}\n"
+
+
+def test_embeddings_that_diverge_name_the_parameter(
+    ready: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look = fit.embed
+    monkeypatch.setattr(fit, "embed", lambda *a, **k: (look(*a, **k)[0] * np.inf, *look(*a, **k)[1:]))
+    prepare(epochs=1)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "normal"])
+    assert stopped.value.code == 1
+    assert "embeddings are not finite: the network has diverged; lower train.normal.lr" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("own", "other"), [("test", "train"), ("test", "validation"), ("train", "validation")])

@@ -27,7 +27,7 @@ from pipeline.faces import Faces, mirror
 from pipeline.fitting import verify
 from pipeline.params import Fuse
 from pipeline.params.recognition import FROZEN, FUSED_NORM
-from pipeline.samples import FaceStore, read_samples, read_to_fit
+from pipeline.samples import FaceStore, read_samples, read_swaps, read_to_fit
 from pipeline.tables import write_parquet
 from stages.fuse import fit, judging, looking, tuning
 
@@ -71,7 +71,9 @@ def test_a_run_is_whole_and_gives_the_stated_auc(ready: Path, capsys: pytest.Cap
     samples = read_samples(
         "validation", faces=faces, **tables, attributes=list(contract.attributes), vocabulary=contract.vocabulary
     )
-    embeddings, shares, _ = embed(model, FaceStore(faces, contract.modalities, samples.row).all(), mirror=mirror)
+    swap = read_swaps(contract.modalities, faces=faces, sessions=tables["sessions"], names=samples.session)
+    seen = FaceStore(faces, contract.modalities, samples.row).all()
+    embeddings, shares, _ = embed(model, seen, mirror=mirror, swap=swap)
     stated = json.loads((RUN / "validation.json").read_text())
     assert verify(embeddings, samples)["auc"] == pytest.approx(stated["auc"], abs=1e-6)
     assert stated["auc"] == pytest.approx(max(stated["candidates"].values()), abs=1e-9)

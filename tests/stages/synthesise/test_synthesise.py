@@ -130,10 +130,13 @@ class Store:
     def take(self, indices: np.ndarray, rng: object = None) -> dict[str, torch.Tensor]:
         return {"depth": torch.from_numpy(indices).float()[:, None, None, None].expand(-1, 1, 4, 4)}
 
+    def swap(self, indices: np.ndarray) -> None:
+        return None
+
 
 def test_real_faces_are_of_the_group_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ages 5 to 75, a group of one face alone left out; the same step draws the same."""
-    monkeypatch.setattr(build, "augment", lambda faces, how, rng: faces)
+    monkeypatch.setattr(build, "augment", lambda faces, how, rng, **_: faces)
     age = np.array([5, 35, 36, 45, 46, 47, 75, 76, -1], dtype=np.float32)
     names = np.array([str(i) for i in range(len(age))])
     samples = Samples(names, names, np.arange(len(age)), {"age": age}, np.ones(len(age), np.float32))

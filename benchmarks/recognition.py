@@ -70,8 +70,8 @@ class Recognition(Benchmark):
 
     def score_more(self, name: str, seed: int) -> bool:
         """Score a run on the other faces that it is listed for, where they are there and its scores are not."""
-        scored = [place for place in ELSEWHERE if name in self.listed()[place] and self._score_on(place, name, seed)]
-        return bool(scored)
+        scored = [self._score_on(place, name, seed) for place in ELSEWHERE if name in self.listed()[place]]
+        return any(scored)
 
     def _score_on(self, place: str, name: str, seed: int) -> bool:
         folder, data = self.place(seed, name), ELSEWHERE[place] / "data"

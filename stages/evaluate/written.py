@@ -42,37 +42,25 @@ def write_results(
     All are of one evaluation, or metrics.json is missing.
     """
     with written_together(folder, last="metrics.json") as beside:
-        _write_all(beside, run, contract, data, results, faces, gates)
-
-
-def _write_all(
-    folder: Path,
-    run: str,
-    contract: Contract,
-    data: EvaluationSet,
-    results: Results,
-    faces: Path,
-    gates: np.ndarray | None,
-) -> None:
-    found, raw = results.network, results.raw
-    rates, ranks = roc_table(found.scores, raw.scores), cmc_table(found, results.draws)
-    write_json(folder / "metrics.json", results.metrics)
-    write_csv(folder / "roc.csv", rates)
-    write_csv(folder / "cmc.csv", ranks)
-    write_csv(folder / "discard.csv", results.discard.round(9))
-    write_csv(folder / "confusion.csv", _confusion_table(results))
-    draw_roc(folder / "roc.png", run, rates)
-    draw_det(folder / "det.png", run, rates)
-    draw_cmc(folder / "cmc.png", run, ranks, cmc_table(raw, results.draws))
-    draw_scores(folder / "scores.png", run, found.scores)
-    draw_discard(folder / "discard.png", run, results.discard, results.metrics["quality"].get("fmr"))
-    draw_confusions(folder / "confusion.png", run, results.confusions)
-    _write_retrieval(folder / "retrieval.png", run, contract, data, results, faces)
-    tables: dict[str, Any] = {"session": data.samples.session, "subject": data.samples.subject, "rig": data.rigs}
-    tables |= {"embedding": results.embeddings} | ({} if gates is None else {"gate": gates})
-    if ages_apart(data.facts[AGE], data.samples.subject):
-        tables |= {AGE: data.facts[AGE]}
-    write_atomic(folder / "embeddings.npz", lambda p: np.savez(p, **tables))
+        found, raw = results.network, results.raw
+        rates, ranks = roc_table(found.scores, raw.scores), cmc_table(found, results.draws)
+        write_json(beside / "metrics.json", results.metrics)
+        write_csv(beside / "roc.csv", rates)
+        write_csv(beside / "cmc.csv", ranks)
+        write_csv(beside / "discard.csv", results.discard.round(9))
+        write_csv(beside / "confusion.csv", _confusion_table(results))
+        draw_roc(beside / "roc.png", run, rates)
+        draw_det(beside / "det.png", run, rates)
+        draw_cmc(beside / "cmc.png", run, ranks, cmc_table(raw, results.draws))
+        draw_scores(beside / "scores.png", run, found.scores)
+        draw_discard(beside / "discard.png", run, results.discard, results.metrics["quality"].get("fmr"))
+        draw_confusions(beside / "confusion.png", run, results.confusions)
+        _write_retrieval(beside / "retrieval.png", run, contract, data, results, faces)
+        tables: dict[str, Any] = {"session": data.samples.session, "subject": data.samples.subject, "rig": data.rigs}
+        tables |= {"embedding": results.embeddings} | ({} if gates is None else {"gate": gates})
+        if ages_apart(data.facts[AGE], data.samples.subject):
+            tables |= {AGE: data.facts[AGE]}
+        write_atomic(beside / "embeddings.npz", lambda p: np.savez(p, **tables))
 
 
 def _confusion_table(results: Results) -> pd.DataFrame:

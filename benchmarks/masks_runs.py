@@ -5,8 +5,7 @@
     python benchmarks/masks_runs.py --list
 
 Each is trained and scored as `benchmarks/runs.py` does it, on recipes/mask; after `make mask-yale` also on real faces
-with painted masks. Several processes may each make some of the runs (`--no-table`), also of one run with several seeds;
-a fusion needs its branches. docs/results/masks.csv is written from all that are done (masks_rows.py).
+with painted masks. docs/results/masks.csv is written from all that are done (masks_rows.py).
 """
 
 from __future__ import annotations
@@ -33,7 +32,8 @@ class Masks(Benchmark):
         """The runs of all families, and what each is compared with."""
         found = super().listed()
         families, sees = found["families"], found["sees"]
-        runs = {f"{family}-{what}": {"family": family, **made_of, **_sees(family, shown)}
+        seeds = {what: found["seeds"][:1] if what in found["once"] else found["seeds"] for what in sees}
+        runs = {f"{family}-{what}": {"family": family, **made_of, **_sees(family, shown), "seeds": seeds[what]}
                 for family, made_of in families.items() for what, shown in sees.items()}  # fmt: skip
         compared = {f"{family}-{what}": [f"{other}-{what}" for other in others]
                     for family, others in found["compare"].items() for what in sees}  # fmt: skip
@@ -79,7 +79,7 @@ class Masks(Benchmark):
             link.symlink_to(Path("..", "..", branch))
         return home
 
-    def score_more(self, name: str, seed: int) -> bool:
+    def score_more(self, name: str, seed: int) -> None:
         """Real faces with painted masks, where they have been made."""
         folder, data = self.place(seed, name), Path("..") / REAL.name / "data"
         known = self.folder / folder / "yale" / "embeddings.npz"
@@ -87,11 +87,10 @@ class Masks(Benchmark):
         if not (REAL / "data" / "splits.parquet").exists() or (
             known.exists() and known.stat().st_mtime_ns > trained.stat().st_mtime_ns
         ):
-            return False
+            return
         tables = {"faces": data / "faces", "sessions": data / "masked" / "sessions.parquet"}
         tables |= {key: data / f"{key}.parquet" for key in ("splits", "quality")}
         self.evaluate(f"{name}-{seed}", folder, "yale", tables)
-        return True
 
     def tables(self) -> dict[str, Path]:
         """By folder of results the table of the sessions that runs are scored on."""

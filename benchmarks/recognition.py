@@ -68,19 +68,19 @@ class Recognition(Benchmark):
         joined = run.get("thesis", "").split("+")
         return super().branches_of(run) + ([f"thesis-{each}" for each in joined] if len(joined) > 1 else [])
 
-    def score_more(self, name: str, seed: int) -> bool:
+    def score_more(self, name: str, seed: int) -> None:
         """Score a run on the other faces that it is listed for, where they are there and its scores are not."""
-        scored = [self._score_on(place, name, seed) for place in ELSEWHERE if name in self.listed()[place]]
-        return any(scored)
+        for place in ELSEWHERE:
+            if name in self.listed()[place]:
+                self._score_on(place, name, seed)
 
-    def _score_on(self, place: str, name: str, seed: int) -> bool:
+    def _score_on(self, place: str, name: str, seed: int) -> None:
         folder, data = self.place(seed, name), ELSEWHERE[place] / "data"
         if (self.folder / folder / place / "embeddings.npz").exists() or not (data / "splits.parquet").exists():
-            return False
+            return
         print(f"=== {name}, seed {seed}: {place}", flush=True)
         tables = {"faces": data / "faces"} | {key: data / f"{key}.parquet" for key in ("sessions", "splits", "quality")}
         self.evaluate(name, folder, place, tables)
-        return True
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ a base, `seeds` (a run may name fewer), and in `compare` the paired differences 
 commands (`psface balance`, `train`, `fuse`, `evaluate`) on a params.yaml of its own, kept beside its results in
 runs/DEVICE/SEED/RUN, for a processor and a GPU round differently, and what is compared in pairs is of one. A run whose
 results are there and whose parameters are the same is left alone, unless a run that it fuses has been trained since;
-one that was stopped goes on. Runs share nothing but the faces (and a fusion its branches), so that several processes
-may each make some, of different names: `psface train NAME` runs once at a time in a workspace. After each, the
-benchmark's table is written anew from all results.
+one that was stopped goes on. Runs share nothing but the faces (and a fusion its branches), so that several are made at
+once (``--jobs``). At the end the benchmark's table is written anew from all results.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -32,7 +32,9 @@ from benchmarks.recognition_rows import COLUMNS, difference_rows, run_rows
 from pipeline.tables import write_atomic, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # that networks are trained on here
+JOBS = 1 if DEVICE == "cuda" else min(4, CORES)  # small networks: one on each core beats one on all
 COMMAND = "from pipeline.cli import main; main()"  # where psface is not installed, its code still runs
 
 
@@ -45,6 +47,15 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         other = both and "loss" in value and value["loss"] != before["loss"]
         out[key] = {**before, **value} if both and not other else {} if value is None else value
     return out
+
+
+class Job(NamedTuple):
+    """A run by its name, what experiments.yaml says of it, its seed, and the text of its params.yaml."""
+
+    name: str
+    run: Mapping[str, Any]
+    seed: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -154,9 +165,8 @@ class Benchmark:
         """The runs that a run is made of."""
         return list(run.get("fuse", ()))
 
-    def score_more(self, name: str, seed: int) -> bool:
-        """What else a run that is done is scored on; whether anything was."""
-        return False
+    def score_more(self, name: str, seed: int) -> None:
+        """Score a run that is done on what else there is."""
 
     def run_rows(self, run: Path) -> Iterator[dict[str, Any]]:
         """The rates of a run's folder."""
@@ -194,37 +204,69 @@ class Benchmark:
     def main(self, description: str | None) -> None:
         """The script's command line."""
         options = self._options(description)
+        jobs = [] if options.table else list(self._asked_for(options.runs, options.seeds))
+        if options.list:
+            for job in jobs:
+                print(f"{job.seed}  {job.name:20s} {'done' if self.is_done(*job) else 'to do'}")
+            return
+        if options.jobs > 1:  # psface asks for no more threads than these
+            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // options.jobs)))
+        self.make(jobs, options.jobs)
+        self.write_table()
+
+    def _asked_for(self, runs: Sequence[str], seeds: Sequence[int] | None) -> Iterator[Job]:
+        """The runs that are to be there, seed by seed."""
         listed = self.listed()
-        for seed in options.seeds or listed["seeds"]:
+        for seed in seeds or listed["seeds"]:
             for name, run in listed["runs"].items():
-                if (options.runs and name not in options.runs) or options.table:
-                    continue
-                if not options.seeds and seed not in run.get("seeds", listed["seeds"]):
-                    continue
-                text = yaml.safe_dump(self.params_of(name, run, seed), sort_keys=False)
-                done = self.is_done(name, run, seed, text)
-                if options.list:
-                    print(f"{seed}  {name:20s} {'done' if done else 'to do'}")
-                    continue
-                if not done:
-                    print(f"=== {name}, seed {seed}", flush=True)
-                    self.work(name, run, seed, text)
-                if (self.score_more(name, seed) or not done) and not options.no_table:
-                    self.write_table()
-        if options.table:
-            self.write_table()
+                if (not runs or name in runs) and (seeds or seed in run.get("seeds", listed["seeds"])):
+                    yield Job(name, run, seed, yaml.safe_dump(self.params_of(name, run, seed), sort_keys=False))
+
+    def make(self, jobs: Sequence[Job], at_once: int) -> None:
+        """Make what is not done, so many at once.
+
+        A fusion waits for its branches, and what psface does once at a time in a workspace is not begun twice. Where
+        one fails, those that were begun come to their end.
+        """
+        waiting, running = list(jobs), dict[Future[None], Job]()
+        with ThreadPoolExecutor(at_once) as pool:
+            while waiting or running:
+                for job in list(waiting):
+                    if len(running) < at_once and self._may_begin(job, waiting, running.values()):
+                        waiting.remove(job)
+                        running[pool.submit(self._make, job)] = job
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[ended]
+                    ended.result()  # raises what the run raised
+
+    def _may_begin(self, job: Job, waiting: Iterable[Job], running: Collection[Job]) -> bool:
+        branches = {(branch, job.seed) for branch in self.branches_of(job.run)}
+        if branches & {(other.name, other.seed) for other in (*waiting, *running)}:
+            return False
+        alone = "balance" in job.run and any("balance" in other.run for other in running)
+        return not alone and all(other.name != job.name for other in running)
+
+    def _make(self, job: Job) -> None:
+        """Train and score a run where that is not done."""
+        if not self.is_done(*job):
+            print(f"=== {job.name}, seed {job.seed}", flush=True)
+            self.work(*job)
+        self.score_more(job.name, job.seed)
 
     def _options(self, description: str | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("runs", nargs="*", metavar="RUN", help="of experiments.yaml  [default: all]")
         parser.add_argument("--seeds", type=int, nargs="*", help="[default: those of experiments.yaml]")
+        parser.add_argument("--jobs", type=int, default=JOBS, metavar="N",
+                            help="runs at once, each on its share of the cores  [default: %(default)s]")  # fmt: skip
         parser.add_argument("--list", action="store_true", help="say which runs are done and which are to do")
         parser.add_argument("--table", action="store_true", help="train nothing: write the table of what is done")
-        parser.add_argument("--no-table", action="store_true", help="leave the table to another process")
         options = parser.parse_args()
         unknown = sorted(set(options.runs) - set(self.listed()["runs"]))
         if unknown:
             parser.error(f"no run `{unknown[0]}` in experiments.yaml; there are {', '.join(self.listed()['runs'])}")
+        if options.jobs < 1:
+            parser.error(f"--jobs {options.jobs}: give 1 or more")
         if not (self.folder / "data" / "splits.parquet").exists():
             parser.error(f"{self.folder.relative_to(ROOT)}/data is missing: {self.made_by}")
         return options

@@ -100,7 +100,8 @@ class Balance(Section):
     ``validation`` and ``test`` are shares of the subjects; training takes the rest. ``minimum_share`` is that of the
     rarer class of each of ``attributes`` among the training sessions that are kept, at most ``cap`` and at least
     ``floor`` a subject; ``time_limit`` is in seconds a program. Masked sessions of a design among
-    ``unseen_masks`` are for test alone, and test has no others (docs/masks.md).
+    ``unseen_masks`` are for test alone, and test has no others (docs/masks.md). Of a training subject the sessions of
+    ``age_span`` years are taken, where it is given (docs/age.md).
     """
 
     seed: Seed
@@ -113,6 +114,7 @@ class Balance(Section):
     floor: Count = 2
     time_limit: Positive = 60.0
     unseen_masks: Annotated[tuple[str, ...], AfterValidator(known_designs)] = ()
+    age_span: Positive | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -8,7 +8,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from pipeline.attributes import ATTRIBUTES
+from pipeline.attributes import AGE, ATTRIBUTES
 from pipeline.errors import UserError
 from pipeline.faces import INDEX_COLUMNS
 from pipeline.maskdesigns import expand
@@ -19,7 +19,7 @@ from pipeline.tables import read_parquet, write_csv, write_parquet
 from pipeline.work import alone
 from stages.balance.methods import balance
 from stages.balance.program import Problem
-from stages.balance.splits import roles, split_subjects
+from stages.balance.splits import roles, split_subjects, within_span
 from stages.balance.summary import before_after, cost, draw_before_after
 
 CODE = ("stages.balance", "pipeline.attributes", "pipeline.maskdesigns")
@@ -73,7 +73,7 @@ def command(params_path: Path, sessions: Path, faces: Path, out: Path, summary: 
 
 
 def usable(sessions: Path, faces: Path) -> pd.DataFrame:
-    """A row a session that has a face, by id: session, subject, and the attributes' codes.
+    """A row a session that has a face, by id: session, subject, the attributes' codes and the age.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def usable(sessions: Path, faces: Path) -> pd.DataFrame:
     table = table[table["session"].isin(index.loc[index["row"] >= 0, "session"])]
     if table.empty:
         raise UserError(f"{faces}: no session of {sessions} has a face; see its column reason")
-    return table[["session", "subject", *ATTRIBUTES, "mask_design"]].reset_index(drop=True)
+    return table[["session", "subject", *ATTRIBUTES, AGE, "mask_design"]].reset_index(drop=True)
 
 
 def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str]]:
@@ -99,6 +99,8 @@ def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str
     if params.unseen_masks:
         table = apart(table, params.unseen_masks)
         table["role"] = roles(table, seed=params.seed)
+    if params.age_span is not None:
+        table = within_span(table, params.age_span, seed=params.seed)
     train = (table["split"] == "train").to_numpy()
     problem = training(table, params)
     done = balance(problem, params.method, params.minimum_share, seed=params.seed, time_limit=params.time_limit)

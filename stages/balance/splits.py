@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.attributes import ATTRIBUTES
+from pipeline.attributes import AGE, ATTRIBUTES, MISSING
 from pipeline.errors import UserError
 
 SPLITS = ("train", "test", "validation")  # who takes a subject when two lag equally
@@ -76,6 +76,30 @@ def roles(table: pd.DataFrame, *, seed: int) -> list[str]:
     ids: Sequence[str] = table["session"].tolist()
     chosen = {min(group, key=lambda s: draw(seed, s)) for group in table.groupby("subject")["session"].agg(list)}
     return ["gallery" if session in chosen else "probe" for session in ids]
+
+
+def within_span(table: pd.DataFrame, years: float, *, seed: int) -> pd.DataFrame:
+    """The sessions of a table with splits, of each training subject those of a span of years alone.
+
+    Real people are mostly photographed over few years, and whoever trains on them never sees one person young and old.
+    The span begins with one of the subject's sessions, drawn among those from which on it ends no later than the
+    sessions do; of who was never that old it is the whole. Sessions without an age stay.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a session: ``session``, ``subject``, ``split``, and ``age`` in years, -1 where missing.
+    """
+    kept = np.ones(len(table), dtype=bool)
+    ages = table[AGE].to_numpy(float)
+    aged = table[(table["split"] == "train") & (ages != MISSING)]
+    for subject, rows in aged.groupby("subject"):
+        own = rows[AGE].sort_values().to_numpy(float)
+        starts = own[own + years <= own[-1]]
+        if len(starts):
+            start = starts[draw(seed, str(subject)) % len(starts)]
+            kept[rows.index] = (rows[AGE] >= start) & (rows[AGE] <= start + years)
+    return table[kept].reset_index(drop=True)
 
 
 def draw(seed: int, name: str) -> int:

@@ -133,6 +133,24 @@ def test_unseen_masks_are_for_test_alone(workspace: Path, capsys: pytest.Capture
     assert "no test session wears one of balance.unseen_masks (n95)" in capsys.readouterr().err
 
 
+def test_of_a_training_subject_the_sessions_of_a_span_of_years_are_taken(workspace: Path) -> None:
+    make()
+    ages = {s.id: -1 if s.session == "4" else 10 + 12 * int(s.session) for s in read_sessions()}  # 10, 22, 34, 46; none
+    write_sessions("data/sessions.parquet", [replace(s, age=ages[s.id]) for s in read_sessions()])
+    text = PARAMS.format(validation=0.2, test=0.3, method="none")
+    Path("params.yaml").write_text(text.replace("}", ", age_span: 24}"))
+    main(["balance"])
+    splits = pd.read_parquet("data/splits.parquet")
+    seen = {subject: {ages[s] for s in rows["session"]} for subject, rows in splits.groupby("subject")}
+    train = set(splits.loc[splits["split"] == "train", "subject"])
+    assert {frozenset(seen[s]) for s in train} == {frozenset({-1, 10, 22, 34}), frozenset({-1, 46, 22, 34})}
+    assert all(len(seen[s]) == 5 for s in seen if s not in train)
+    assert splits["keep"].all()
+    Path("params.yaml").write_text(text.replace("}", ", age_span: 36}"))  # as long as they were seen
+    main(["balance"])
+    assert len(pd.read_parquet("data/splits.parquet")) == len(ages)
+
+
 def test_nothing_is_said_of_masks_where_no_label_is(workspace: Path) -> None:
     make()
     run()

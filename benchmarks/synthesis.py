@@ -1,6 +1,6 @@
 """Face age synthesis over several seeds: trains, judges, and writes the rows of docs/results/age.csv that are its own.
 
-    cd recipes/fas && dvc repro truths-crop                  # once, after make aifr: the faces of the truth
+    cd recipes/fas && dvc repro faces crop                   # once, after make aifr: its faces, and those of the truth
     python benchmarks/synthesis.py [--seeds 7 8 9] [--of frame maps] [--processes 1]
     python benchmarks/synthesis.py --rows                    # the rows alone, of the runs that are there
 
@@ -34,7 +34,7 @@ from pipeline.tables import write_csv, write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "fas"
-FACES, TRUTHS = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
+PEOPLE, DATA = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
 RESULTS = ROOT / "docs" / "results" / "age.csv"
 SEEDS, KINDS = (7, 8, 9), ("frame", "maps")
 JUDGES = 1000  # is added to a seed: nobody judges what was made before him
@@ -67,7 +67,7 @@ def psface(folder: Path, done: Path, *arguments: str | Path) -> None:
 def work(seed: int, kind: str) -> None:
     """Train and judge one seed's runs of one kind of face."""
     folder = RECIPE / "runs" / DEVICE / str(seed)
-    data = ["--faces", FACES / "faces", "--sessions", FACES / "sessions.parquet", "--splits", FACES / "splits.parquet"]
+    data = ["--faces", DATA / "faces", "--sessions", PEOPLE / "sessions.parquet", "--splits", PEOPLE / "splits.parquet"]
     for name in (kind, f"{kind}-judge"):
         out = Path(name) / "train"
         psface(folder, out / "validation.json", "train", name, *data, "--output", out)
@@ -76,7 +76,7 @@ def work(seed: int, kind: str) -> None:
         psface(folder, out / "validation.json", "synthesise", name, *data, "--recogniser", seeing, "--output", out)
     run, against, out = Path(kind) / "synthesise", Path(f"{kind}-onehot") / "synthesise", Path(kind) / "judge"
     judge = ["judge", kind, "--judge", Path(f"{kind}-judge") / "train", "--run", run, "--against", against]
-    truths = ["--truths", TRUTHS / "truths.parquet", "--truths-faces", TRUTHS / "truths-faces"]
+    truths = ["--truths", DATA / "truths.parquet", "--truths-faces", DATA / "truths-faces"]
     psface(folder, out / "metrics.json", *judge, *data, *truths, "--output", out)
     tune(folder, kind, data)
 
@@ -91,8 +91,7 @@ def tune(folder: Path, kind: str, data: list[Any]) -> None:
         out = Path(name) / "train"
         runs[name] = folder / out
         psface(folder, out / "validation.json", "train", name, *data, "--start", start, "--made", made, "--output", out)
-    test = TRUTHS / "test-faces" if (TRUTHS / "test-faces").exists() else FACES / "faces"
-    tables = {"faces": test, "sessions": FACES / "sessions.parquet", "splits": FACES / "splits.parquet"}
+    tables = {"faces": DATA / "faces", "sessions": PEOPLE / "sessions.parquet", "splits": PEOPLE / "splits.parquet"}
     against = [(f"{kind}-selective", f"{kind}-none"), (f"{kind}-selective", f"{kind}-all"),
                (f"{kind}-all", f"{kind}-none")]  # fmt: skip
     write_json(folder / kind / "tuned" / "metrics.json", compare(runs, against, tables))

@@ -97,6 +97,21 @@ def seen(found: Results) -> str:
     return markdown(head, rows)
 
 
+def spans(found: Results) -> str:
+    """Errors by gap of both networks, by the years over which a training subject is seen."""
+    errors = [f"{WORDS[gap]} years: FNMR at FMR 1e-2" for gap in GAPS]
+    head = ["training subjects are seen over", "run", *errors, "age error", "trainings"]
+    rows = []
+    for words, prefix in (("25 years", ""), ("all their years", "all-years-")):
+        plain, decomposed = f"{prefix}plain", f"{prefix}decomposed"
+        for run, signed in ((plain, False), (decomposed, False), (f"{decomposed} - {plain}", True)):
+            cells = [found.cell(run, gap_metric(gap, "fnmr@fmr=1e-2"), signed=signed) for gap in GAPS]
+            if any(cells):
+                error = found.value(run, "age.mean_absolute_error")
+                rows.append([words, f"`{run}`", *cells, "" if error is None else f"{error:.1f}", found.done(run)])
+    return markdown(head, rows)
+
+
 def parts(found: Results) -> str:
     """The decomposed network with a part less, each beside the plain one."""
     head = ["run", *(f"{WORDS[gap]} years: FNMR at FMR 1e-2, less `plain`" for gap in GAPS),
@@ -113,6 +128,7 @@ def parts(found: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "age-gaps": gaps, "age-probes": probed, "age-errors": ages, "age-modalities": seen, "age-parts": parts,
+    "age-spans": spans,
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Masks(Benchmark):
                 for family, made_of in families.items() for what, shown in sees.items()}  # fmt: skip
         compared = {f"{family}-{what}": [f"{other}-{what}" for other in others]
                     for family, others in found["compare"].items() for what in sees}  # fmt: skip
-        return found | {"runs": runs, "compare": compared}
+        return found | {"runs": runs | found["more"], "compare": compared}
 
     def params_of(self, name: str, run: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """As of any benchmark; the entry is named by its seed too, so that several may be trained at once."""
@@ -47,7 +47,9 @@ class Masks(Benchmark):
         return found
 
     def splits_of(self, params: Path, run: Mapping[str, Any]) -> Path:
-        """The recipe's splits; or the same with nobody masked in training and validation."""
+        """The recipe's splits; the same with nobody masked in training and validation; or by other unseen masks."""
+        if "balance" in run:
+            return super().splits_of(params, run)
         splits = Path("data/splits.parquet")
         if not run.get("bare"):
             return splits

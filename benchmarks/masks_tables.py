@@ -106,18 +106,17 @@ def told(found: Results) -> str:
         "probes of the embedding: linear",
         "MLP",
     ]
+    runs = {f"{family}-{what}": (what, family) for what in LISTED["sees"] for family in LISTED["families"]}
+    runs |= {name: (run["modalities"][0], name) for name, run in LISTED["more"].items()}
     rows = []
-    for what in LISTED["sees"]:
-        for family in LISTED["families"]:
-            run = f"{family}-{what}"
-            accuracy, count = found.value(run, "mask.accuracy"), ""
-            if accuracy is not None:
-                count = f"{found.table.loc[[(run, 'mask.accuracy')], 'n'].iloc[0]:.0f}"
-            own = ["" if accuracy is None else f"{accuracy:.4f}".lstrip("0"), count,
-                   *(found.cell(run, f"mask.{rate}") for rate in ("balanced_accuracy", "auroc"))]  # fmt: skip
-            rows.append(
-                [f"`{what}`", f"`{family}`", *own, *(found.cell(run, f"probe.mask.{by}") for by in ("linear", "mlp"))]
-            )
+    for run, (what, name) in runs.items():
+        accuracy, count = found.value(run, "mask.accuracy"), ""
+        if accuracy is not None:
+            count = f"{found.table.loc[[(run, 'mask.accuracy')], 'n'].iloc[0]:.0f}"
+        own = ["" if accuracy is None else f"{accuracy:.4f}".lstrip("0"), count,
+               *(found.cell(run, f"mask.{rate}") for rate in ("balanced_accuracy", "auroc"))]  # fmt: skip
+        probed = (found.cell(run, f"probe.mask.{by}") for by in ("linear", "mlp"))
+        rows.append([f"`{what}`", f"`{name}`", *own, *probed])
     return markdown(head, [row for row in rows if any(row[2:])])
 
 

@@ -117,7 +117,7 @@ class Benchmark:
         """The benchmark's splits, or those that a run's own balancing gives of the same subjects."""
         if "balance" not in run:
             return Path("data/splits.parquet")
-        name = "-".join(str(value) for value in run["balance"].values())
+        name = params.parent.name
         splits = Path("data") / f"splits-{name}.parquet"  # made anew, since its sessions or parameters may have changed
         self.psface("balance", "--params", params, "--out", splits, "--summary", Path("data") / f"balance-{name}")
         return splits

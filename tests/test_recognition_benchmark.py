@@ -141,8 +141,9 @@ def test_splits_of_a_runs_own_are_made_anew(tmp_path: Path, monkeypatch: pytest.
     asked: list[tuple[str | Path, ...]] = []
     monkeypatch.setattr(Benchmark, "psface", lambda _, *arguments: asked.append(arguments))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "splits-none.parquet").touch()
-    assert benchmark.splits_of(Path("params.yaml"), LISTED["no-balance"]) == Path("data/splits-none.parquet")
+    (tmp_path / "data" / "splits-no-balance.parquet").touch()
+    params = benchmark.place(7, "no-balance") / "params.yaml"
+    assert benchmark.splits_of(params, LISTED["no-balance"]) == Path("data/splits-no-balance.parquet")
     assert [arguments[0] for arguments in asked] == ["balance"]
     assert benchmark.splits_of(Path("params.yaml"), LISTED["normal"]) == Path("data/splits.parquet")
     assert len(asked) == 1

@@ -32,8 +32,7 @@ class Masks(Benchmark):
         """The runs of all families, and what each is compared with."""
         found = super().listed()
         families, sees = found["families"], found["sees"]
-        seeds = {what: found["seeds"][:1] if what in found["once"] else found["seeds"] for what in sees}
-        runs = {f"{family}-{what}": {"family": family, **made_of, **_sees(family, shown), "seeds": seeds[what]}
+        runs = {f"{family}-{what}": {"family": family, **made_of, **_sees(family, shown)}
                 for family, made_of in families.items() for what, shown in sees.items()}  # fmt: skip
         compared = {f"{family}-{what}": [f"{other}-{what}" for other in others]
                     for family, others in found["compare"].items() for what in sees}  # fmt: skip
@@ -127,10 +126,10 @@ class Masks(Benchmark):
         return found
 
 
-def _sees(family: str, shown: Sequence[str]) -> dict[str, Any]:
+def _sees(family: str, shown: Mapping[str, Any]) -> dict[str, Any]:
     """What a run sees: one network, or the family's networks fused."""
-    fused = {"fuse": [f"{family}-{each}" for each in shown]} if len(shown) > 1 else {}
-    return {"modalities": list(shown), **fused}
+    each = shown["modalities"]
+    return {**shown, "fuse": [f"{family}-{what}" for what in each]} if len(each) > 1 else dict(shown)
 
 
 MASKS = Masks(ROOT / "recipes" / "mask", ROOT / "docs" / "results" / "masks.csv", "make mask-data")

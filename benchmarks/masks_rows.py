@@ -1,6 +1,6 @@
 """The rows of docs/results/masks.csv: what the runs of recipes/mask say of bare and masked faces.
 
-    run, seed, metric, value, low, high (95 %, by resampling subjects), n (pairs, probes or sessions counted over)
+    run, seed, device, metric, value, low, high (95 %, by resampling subjects), n (pairs, probes or sessions)
 
 A run is ``family-what``. Verification and rank-1 are told by what the two sessions of a pair wear: ``bare-bare``,
 ``masked-bare`` (the probe is masked), ``masked-masked``; ``yale.`` before a metric says that the faces are real and
@@ -35,7 +35,6 @@ from pipeline.verification import (
     without_twins,
 )
 
-COLUMNS = ["run", "seed", "metric", "value", "low", "high", "n"]
 KINDS = {"bare-bare": (0, 0), "masked-bare": (1, 0), "masked-masked": (1, 1)}  # what the probe wears, and the gallery
 FARS = (0.01, 0.001)
 RESAMPLES, SEED = 1000, 7

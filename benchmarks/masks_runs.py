@@ -46,7 +46,10 @@ class Masks(Benchmark):
         return found
 
     def splits_of(self, params: Path, run: Mapping[str, Any]) -> Path:
-        """The recipe's splits; the same with nobody masked in training and validation; or by other unseen masks."""
+        """The recipe's splits; the same with nobody masked in training and validation; or by other unseen masks.
+
+        Those of a run lie in its own folder or have its name: several may be made at once.
+        """
         if "balance" in run:
             return super().splits_of(params, run)
         splits = Path("data/splits.parquet")
@@ -56,8 +59,9 @@ class Masks(Benchmark):
         sessions = pd.read_parquet(self.folder / "data/sessions.parquet").set_index("id")
         worn = sessions.loc[table["session"], "mask"].to_numpy() == 1
         table["keep"] &= ~(worn & (table["split"] != "test").to_numpy())
-        write_parquet(self.folder / "data/splits-bare.parquet", table)
-        return Path("data/splits-bare.parquet")
+        bare = params.with_name("splits.parquet")
+        write_parquet(self.folder / bare, table)
+        return bare
 
     def fit_and_score(self, name: str, run: Mapping[str, Any], seed: int, folder: Path) -> float:
         """Train or fuse a run, and score it; how many minutes the training took."""

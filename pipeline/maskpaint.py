@@ -21,8 +21,9 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -34,7 +35,8 @@ from pipeline.maskshape import Patch, Strap, lay
 SKIN = 0.5  # albedo of skin; what is brighter makes a mask brighter than the face
 OWN_SHAPE = 0.5  # w
 SMOOTH = 0.16  # standard deviation of the smoothing, in distances of the eyes
-BRIGHTEST = 0.97  # of white: a mask is never overexposed
+BRIGHTEST = 0.97  # of white: a mask is not overexposed, but for its brightest half percent
+FINEST = 4.0  # pixels a mm that are drawn: a mask's places lie more than a millimetre apart
 CONTACT = 0.3  # how dark the shadow is that a mask's edge leaves, at most
 
 
@@ -50,6 +52,10 @@ class Layer:
 
 def draw_mask(design: Design, pose: Pose, shape: tuple[int, int]) -> Layer:
     """A mask as it is seen on a picture of a shape (H, W)."""
+    return _enlarged(partial(_draw_mask, design), pose, shape)
+
+
+def _draw_mask(design: Design, pose: Pose, shape: tuple[int, int]) -> Layer:
     patches, straps = lay(design, MeanHead())
     layers = [_draw_strap(strap, pose, shape) for strap in straps] + [_draw(patch, pose, shape) for patch in patches]
     whole = layers[0]
@@ -69,7 +75,27 @@ def draw_face(pose: Pose, shape: tuple[int, int]) -> Layer:
     azimuth, height = np.meshgrid(np.deg2rad(np.linspace(-72, 72, 97)), np.linspace(4, -116, 81))
     head = MeanHead()
     radius = cv2.GaussianBlur(head.radius(azimuth, height), (0, 0), 3)
-    return _draw(Patch(head.point(azimuth, height, radius), np.ones(azimuth.shape)), pose, shape)
+    face = Patch(head.point(azimuth, height, radius), np.ones(azimuth.shape))
+    return _enlarged(partial(_draw, face), pose, shape)
+
+
+def _enlarged(draw: Callable[[Pose, tuple[int, int]], Layer], pose: Pose, shape: tuple[int, int]) -> Layer:
+    """What is drawn, of large pictures on smaller ones: points as fine as their pixels would be too many to be kept."""
+    times = int(np.ceil(pose.scale / FINEST))
+    if times <= 1:
+        return draw(pose, shape)
+    height, width = (-(-side // times) for side in shape)
+    middle = 0.5  # of a pixel; OpenCV, too, enlarges about the corner of the picture
+    small = replace(pose, scale=pose.scale / times, origin=(pose.origin + middle) / times - middle)
+    layer = draw(small, (height, width))
+    seen = np.dstack([layer.cover, layer.cover[..., None] * layer.normal, layer.cover * layer.albedo])
+    large = cv2.resize(seen, (width * times, height * times), interpolation=cv2.INTER_LINEAR)[: shape[0], : shape[1]]
+    length = np.linalg.norm(large[..., 1:4], axis=-1, keepdims=True)
+    return Layer(
+        np.ascontiguousarray(large[..., 0]),
+        large[..., 1:4] / np.maximum(length, 1e-9),
+        large[..., 4] / np.maximum(large[..., 0], 1e-9),
+    )
 
 
 def _draw(patch: Patch, pose: Pose, shape: tuple[int, int]) -> Layer:

@@ -113,14 +113,17 @@ def assign(table: pd.DataFrame, params: Balance) -> tuple[pd.DataFrame, list[str
 def apart(table: pd.DataFrame, unseen: tuple[str, ...]) -> pd.DataFrame:
     """The sessions of a table with splits whose mask, if they wear one, belongs there: unseen designs to test alone.
 
+    A mask of which nobody knows the design belongs nowhere.
+
     Raises
     ------
     UserError
         No masked session of test is left.
     """
     names = {"/".join(each) for each in expand(unseen)}
-    worn, test = table["mask_design"].ne(""), table["split"].eq("test")
-    kept = ~worn | table["mask_design"].isin(names).eq(test)
+    known, test = table["mask_design"].ne(""), table["split"].eq("test")
+    worn = known | table["mask"].eq(1)
+    kept = ~worn | known & table["mask_design"].isin(names).eq(test)
     if not (worn & test & kept).any():
         raise UserError(f"no test session wears one of balance.unseen_masks ({', '.join(unseen)}): name other designs")
     return table[kept].reset_index(drop=True)

@@ -111,7 +111,11 @@ def read_face(path: Path, maps_folder: Path) -> tuple[np.ndarray | None, Maps | 
 
 def _prepared(contract: Contract, path: Path, frames: np.ndarray | None, maps: Maps | None) -> Mapping[str, np.ndarray]:
     """What the network sees, (k, C, H, W) by modality."""
-    faces = cut(frames, maps, find_points(path, frames, maps), contract.size)
+    points = find_points(path, frames, maps)
+    try:
+        faces = cut(frames, maps, points, contract.size)
+    except Rejected as reason:
+        raise Rejected(f"{path}: {reason}") from reason
     found = {}
     for name in contract.modalities:
         values = faces[name]

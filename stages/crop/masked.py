@@ -74,7 +74,9 @@ def mask_all(
 
 def is_masked_folder(folder: Path) -> bool:
     """Whether a folder holds what `mask_all` writes, and nothing else."""
-    return (folder / TABLE).is_file() and all((session / LANDMARKS).is_file() for session in folder.glob("*/*"))
+    loose = [path for path in folder.glob("*") if path.name != TABLE and not path.is_dir()]
+    sessions = folder.glob("*/*")
+    return (folder / TABLE).is_file() and not loose and all((path / LANDMARKS).is_file() for path in sessions)
 
 
 def drawn_design(session: Session, params: WearMask) -> Design | None:

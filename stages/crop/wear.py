@@ -30,6 +30,7 @@ from stages.crop.detect import read_picture
 CODE = ("stages.crop", "models.mtcnn", "pipeline.images", "pipeline.maskdesigns", "pipeline.maskhead",
         "pipeline.maskpaint", "pipeline.maskshape")  # fmt: skip
 MOST_JSON = 1 << 26  # bytes of a file of landmarks
+SEED = 7
 SMALLEST = 0.1  # face that is looked for in a single picture, share of its smaller side
 
 
@@ -37,13 +38,15 @@ SMALLEST = 0.1  # face that is looked for in a single picture, share of its smal
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the masked pictures.")
 @click.option("--design", "designs", multiple=True, help="surgical, n95, kn95, cloth, gas, or cloth/dots; may repeat.")
-@click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Draws the designs.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), show_default=str(SEED), help="Draws the designs of pictures."
+)
 @click.option("--landmarks", type=click.Path(path_type=Path), help="JSON of points by picture, instead of looking.")
 @click.option("--sessions", type=click.Path(path_type=Path), help="Mask sessions of this table, not pictures.")
 @click.option("--params", default="params.yaml", show_default=True, help="With --sessions: has a section wear_mask.")
 @jobs_option()
 def command(
-    images: tuple[str, ...], out: Path, designs: tuple[str, ...], seed: int, landmarks: Path | None,
+    images: tuple[str, ...], out: Path, designs: tuple[str, ...], seed: int | None, landmarks: Path | None,
     sessions: Path | None, params: str, jobs: Jobs,
 ) -> None:  # fmt: skip
     """Paint masks on the faces of photographs.
@@ -55,8 +58,10 @@ def command(
     if (sessions is None) == (not images):
         raise UserError("give either pictures or --sessions TABLE")
     if sessions is not None:
-        if designs or landmarks:
-            raise UserError("--design and --landmarks are for pictures; with --sessions, `wear_mask` in params.yaml")
+        if designs or landmarks or seed is not None:
+            raise UserError(
+                "--design, --seed and --landmarks are for pictures; with --sessions, `wear_mask` in params.yaml"
+            )
         mask_sessions(sessions, out, section(params, "wear_mask", WearMask), jobs=jobs)
         return
     try:
@@ -66,7 +71,7 @@ def command(
     known = {} if landmarks is None else read_landmarks(landmarks)
     failed = 0
     for image, target in zip(images, targets_of(images, out), strict=True):
-        rng = np.random.default_rng([seed, zlib.crc32(Path(image).name.encode())])
+        rng = np.random.default_rng([SEED if seed is None else seed, zlib.crc32(Path(image).name.encode())])
         design = draw_design(rng, designs) if designs else draw_design(rng)
         if landmarks is not None and Path(image).name not in known:
             click.echo(f"psface: {image}: {landmarks} has no points of it, so its face is looked for", err=True)
@@ -159,7 +164,9 @@ def read_landmarks(path: Path) -> dict[str, dict[str, np.ndarray]]:
             str(image): {str(name): np.array(xy, float).reshape(2) for name, xy in points.items()}
             for image, points in values.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); give a file of landmarks") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f'{path}: expected JSON like {{"a.png": {{"left_eye": [31, 40], ...}}}}') from error
     for image, points in found.items():
         unknown = next((name for name in points if name not in POINTS), None)
@@ -175,7 +182,7 @@ def mask_sessions(sessions: Path, out: Path, params: WearMask, *, jobs: Jobs) ->
     from stages.crop.masked import is_masked_folder, mask_all  # and torch with it
 
     table = read_sessions(sessions)
-    names = [name for session in table for name in session.frames]
+    names = [name for session in table for name in (*session.frames, session.ambient) if name]
     own, sources = is_masked_folder(out), [str(sessions), *names]
     check_replaceable(out, option="--out", what="folder of masked sessions", is_own=own, made_from=sources)
     frames = stamps_of(names)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from pipeline.lights import from_angles
 from pipeline.maskdesigns import CONTRAST, PATTERNS, TYPES, Design, draw_design, expand, figure
@@ -77,6 +79,26 @@ def test_it_covers_nose_mouth_and_chin_and_no_eye(kind: str, yaw: float) -> None
     assert np.abs(np.linalg.norm(layer.normal[inside], axis=-1) - 1).max() < 1e-4
 
 
+def test_on_a_large_picture_it_is_whole_and_the_same_mask() -> None:
+    """Of a face with 750 px between its eyes a fifth of the mask was holes, through which the face was seen."""
+    design = Design("kn95", "dots", 0.6, 0.1, 1)
+    small = draw_mask(design, fit_pose(4 * (five() + 0.5) - 0.5), (640, 640))
+    large = draw_mask(design, fit_pose(12 * (five() + 0.5) - 0.5), (1920, 1919))  # the last column is not whole
+    assert large.cover.shape == (1920, 1919)
+    inside = ndimage.binary_erosion(small.cover == 1, iterations=2)
+    assert large.cover[np.kron(inside, np.ones((3, 3), bool))[:, :-1]].min() > 0.99
+    cover, normal, albedo = (
+        cv2.resize(each[:, :1917], (639, 640), interpolation=cv2.INTER_AREA)
+        for each in (large.cover, large.normal, large.albedo)
+    )
+    middles = [np.average(np.arange(639), weights=each.sum(axis=0)) for each in (cover, small.cover[:, :639])]
+    assert middles[0] == pytest.approx(middles[1], abs=0.03)
+    assert np.abs(cover - small.cover[:, :639]).mean() < 0.01
+    inside = inside[:, :639]
+    assert np.mean(np.sum(normal * small.normal[:, :639], axis=-1)[inside]) > 0.99
+    assert np.abs(albedo - small.albedo[:, :639])[inside].mean() < 0.02
+
+
 def test_a_turned_face_shows_more_of_its_nearer_half() -> None:
     design = Design("surgical", "plain", 0.5, 0.1, 1)
     shares = []
@@ -137,11 +159,15 @@ def test_what_is_far_from_the_mask_stays_as_it_was() -> None:
 
 
 def test_a_bright_mask_is_not_overexposed_and_keeps_one_albedo() -> None:
-    points = five()
-    bright = 1.9 * frames(points)
-    painted = wear(Design("n95", "plain", 0.8, 0.1, 1), np.minimum(bright, 1), points)
-    on = draw_mask(Design("n95", "plain", 0.8, 0.1, 1), fit_pose(points), SHAPE).cover == 1
+    points, design = five(), Design("n95", "plain", 0.8, 0.1, 1)
+    gains = np.array([1.9, 0.6, 0.6, 0.6], np.float32)[:, None, None]
+    painted = wear(design, gains * frames(points), points)
+    on = draw_mask(design, fit_pose(points), SHAPE).cover == 1
     assert np.quantile(painted[:, on], 0.99) <= 0.97
+    alone = wear(design, 0.6 * frames(points), points)  # without the bright flash
+    darker = painted[1:, on].mean(axis=1) / alone[1:, on].mean(axis=1)
+    assert darker.max() < 0.95
+    assert np.ptp(darker) < 1e-4
 
 
 def test_a_colour_picture_keeps_its_colours_and_the_mask_gets_one() -> None:

@@ -111,14 +111,17 @@ def test_unseen_masks_are_for_test_alone(workspace: Path, capsys: pytest.Capture
     make()
     designs = ("", "surgical/plain", "cloth/dots", "cloth/plain", "gas/plain")
     worn = {s.id: designs[i % 5] for i, s in enumerate(read_sessions())}
+    unknown = {s.id for s in read_sessions()[::10]}  # bare by name, and masked by their label: of no known design
+    masked = {name: int(design != "" or name in unknown) for name, design in worn.items()}
     write_sessions(
         "data/sessions.parquet",
-        [replace(s, mask=int(worn[s.id] != ""), mask_design=worn[s.id]) for s in read_sessions()],
+        [replace(s, mask=masked[s.id], mask_design=worn[s.id]) for s in read_sessions()],
     )
     text = PARAMS.format(validation=0.2, test=0.3, method="none")
     Path("params.yaml").write_text(text.replace("}", ", unseen_masks: [gas, cloth/dots]}"))
     main(["balance"])
     splits = pd.read_parquet("data/splits.parquet")
+    assert not unknown & set(splits["session"])
     by_split = {name: {worn[s] for s in rows["session"]} for name, rows in splits.groupby("split")}
     assert by_split["test"] == {"", "cloth/dots", "gas/plain"}
     assert by_split["train"] == by_split["validation"] == {"", "surgical/plain", "cloth/plain"}

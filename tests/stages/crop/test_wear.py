@@ -109,6 +109,8 @@ def test_points_that_are_none_are_refused(content: str, said: str, workspace: Pa
         (["a.png", "-o", "out", "--design", "silk"], "--design: no mask `silk`"),
         (["a.png", "b/a.bmp", "-o", "out"], "two pictures would both be out/a.png"),
         (["a.png", "-o", "out", "--sessions", "t.parquet"], "give either pictures or --sessions"),
+        (["-o", "out", "--sessions", "t.parquet", "--seed", "8"], "--design, --seed and --landmarks are for pictures"),
+        (["a.png", "-o", "out", "--landmarks", "none.json"], "none.json: cannot be read (No such file or directory)"),
         (["none.png", "-o", "out"], "none.png: no such file"),
     ],
 )
@@ -147,18 +149,24 @@ def test_a_chin_may_lie_below_the_picture(workspace: Path) -> None:
     assert (cv2.imread("out/grey.png", cv2.IMREAD_UNCHANGED)[125:145, 115:145] != 128).mean() > 0.9
 
 
-@pytest.mark.parametrize("out", ["data", ".", "data/frames", "thesis"])
+@pytest.mark.parametrize("out", ["data", ".", "data/frames", "thesis", "tables", "dark"])
 def test_a_folder_of_something_else_is_not_replaced(out: str, photographed, capsys) -> None:
-    """`-o data` put the masked sessions in the place of the whole folder."""
-    photographed(1)
+    """`-o data` put the masked sessions in the place of the whole folder; so were folders of tables."""
+    (session,) = photographed(1)
+    for folder in ("tables", "dark/0/v"):
+        Path(folder).mkdir(parents=True)
+    for path in ("tables/sessions.parquet", "dark/sessions.parquet", "tables/labels.csv", "dark/0/v/landmarks.json"):
+        Path(path).write_text("years of work")
+    Path("dark/0/v/ambient.png").write_bytes(Path("data/frames/0/im0.png").read_bytes())
+    write_sessions("data/sessions.parquet", [replace(session, ambient="dark/0/v/ambient.png")])
     Path("params.yaml").write_text(PARAMS.format(share=1, twins="false"))
     Path("thesis").mkdir()
     Path("thesis/sessions.parquet").write_text("years of work")
     Path("thesis/1/2").mkdir(parents=True)
     said = ends_with(capsys, ["wear-mask", "--sessions", "data/sessions.parquet", "-o", out, "--jobs", "1"], 2)
     assert said.endswith(": choose another --out")
-    assert Path("data/frames/0/im0.png").is_file()
-    assert Path("thesis/1").is_dir()
+    for path in ("data/frames/0/im0.png", "thesis/1", "tables/labels.csv", "dark/0/v/ambient.png"):
+        assert Path(path).exists()
 
 
 def test_a_session_whose_twin_is_there_gets_no_second(photographed, capsys) -> None:
@@ -319,6 +327,11 @@ def test_a_session_is_judged_by_its_frames_and_by_its_maps(photographed, portrai
     assert "the run sees normal, and there are no maps in elsewhere" in ends_with(
         capsys, ["mask", "data/s00/v", "--run", "n", "--maps", "elsewhere"], 2
     )
+    write_picture("data/s00/v/im0.png", portrait[:-1])
+    for name in ("im1.png", "im2.png", "im3.png"):
+        Path("data/s00/v", name).unlink()
+    said = ends_with(capsys, ["mask", "data/s00/v", "--run", "n"], 2)
+    assert said.startswith("psface: data/s00/v: frames are (159, 160) px, maps (160, 160) px")
     assert "the run sees frame: give the photograph" in ends_with(
         capsys, ["mask", "data/maps/s00/v.exr", "--run", "f"], 2
     )

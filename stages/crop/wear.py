@@ -35,7 +35,8 @@ SMALLEST = 0.1  # face that is looked for in a single picture, share of its smal
 
 @click.command("wear-mask")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the masked pictures.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False),
+              help="Folder of the masked pictures.")  # fmt: skip
 @click.option("--design", "designs", multiple=True, help="surgical, n95, kn95, cloth, gas, or cloth/dots; may repeat.")
 @click.option("--seed", default=7, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Draws the designs.")
 @click.option("--landmarks", type=click.Path(path_type=Path), help="JSON of points by picture, instead of looking.")
@@ -69,7 +70,8 @@ def command(
         rng = np.random.default_rng([seed, zlib.crc32(Path(image).name.encode())])
         design = draw_design(rng, designs) if designs else draw_design(rng)
         if landmarks is not None and Path(image).name not in known:
-            click.echo(f"psface: {image}: {landmarks} has no points of it, so its face is looked for", err=True)
+            what = f"{landmarks} has no points of `{Path(image).name}`"
+            click.echo(f"psface: {image}: {what}, so its face is looked for", err=True)
         try:
             view = mask_picture(image, target, design, known.get(Path(image).name))
         except UserError as reason:
@@ -159,7 +161,9 @@ def read_landmarks(path: Path) -> dict[str, dict[str, np.ndarray]]:
             str(image): {str(name): np.array(xy, float).reshape(2) for name, xy in points.items()}
             for image, points in values.items()
         }
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; expected a JSON file of landmarks") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f'{path}: expected JSON like {{"a.png": {{"left_eye": [31, 40], ...}}}}') from error
     for image, points in found.items():
         unknown = next((name for name in points if name not in POINTS), None)

@@ -53,6 +53,7 @@ POINTS = {  # of the mean head, mm; the five landmarks, and others of Photoface'
 MOUTH = POINTS["mouth_left"][1]
 FIVE = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 USUAL = np.array([35.0, 8.0, 12.0, 0.08])  # sd of yaw, pitch, roll (degrees) and of the face's length (log)
+LEAST_AREA = 0.01  # of landmarks seen, as a share of the frontal face's; at a yaw of 85 degrees it is .03 to .2
 TRUST = 2.0  # mm by which landmarks are usually off
 
 
@@ -111,7 +112,7 @@ def fit_pose(landmarks: np.ndarray | Mapping[str, np.ndarray]) -> Pose:
     Raises
     ------
     ValueError
-        Too few are given, an unknown one, or all in one place.
+        Too few are given, an unknown one, all in one place or on one line, or left for right.
     """
     named = landmarks if isinstance(landmarks, Mapping) else dict(zip(FIVE, np.asarray(landmarks), strict=True))
     unknown = [name for name in named if name not in POINTS]
@@ -122,6 +123,10 @@ def fit_pose(landmarks: np.ndarray | Mapping[str, np.ndarray]) -> Pose:
     spread = float(np.sqrt(((seen - seen.mean(0)) ** 2).sum() / ((model - model.mean(0))[:, :2] ** 2).sum()))
     if not np.isfinite(spread) or spread < 1e-6:
         raise ValueError("the landmarks lie in one place")
+    roll, area = _turn_in_plane(model, (seen - seen.mean(0)) / spread)
+    if area < LEAST_AREA:
+        raise ValueError("the landmarks are left for right, or on one line; left is the image's left")
+    start = np.array([0, 0, roll if abs(roll) > 90 else 0, 0, 0])  # from 0 it does not reach who is upside down
 
     def pose_of(values: np.ndarray) -> Pose:
         scale = spread * np.exp(values[4])
@@ -132,7 +137,16 @@ def fit_pose(landmarks: np.ndarray | Mapping[str, np.ndarray]) -> Pose:
         pose = pose_of(values)
         return np.concatenate([((pose.project(model) - seen) / (spread * TRUST)).ravel(), values[:4] / USUAL])
 
-    return pose_of(least_squares(misfit, np.zeros(5), x_scale=[10, 10, 10, 0.1, 0.1]).x)
+    return pose_of(least_squares(misfit, start, x_scale=[10, 10, 10, 0.1, 0.1]).x)
+
+
+def _turn_in_plane(model: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    """Roll in degrees of the affine map from points (N, 3) to centred pixels (N, 2), and its determinant: below 0 where
+    they are mirrored, about 0 where they lie on a line."""
+    flat = model[:, :2] - model[:, :2].mean(0)
+    linear = np.linalg.lstsq(flat, seen * [1, -1], rcond=None)[0]
+    roll = np.arctan2(linear[0, 1] - linear[1, 0], linear[0, 0] + linear[1, 1])
+    return float(np.rad2deg(roll)), float(np.linalg.det(linear))
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:

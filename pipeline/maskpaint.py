@@ -37,6 +37,7 @@ OWN_SHAPE = 0.5  # w
 SMOOTH = 0.16  # standard deviation of the smoothing, in distances of the eyes
 BRIGHTEST = 0.97  # of white: a mask is not overexposed, but for its brightest half percent
 FINEST = 4.0  # pixels a mm that are drawn: a mask's places lie more than a millimetre apart
+WIDE = 24.0  # pixels, standard deviation from which smoothing is done on a smaller image
 CONTACT = 0.3  # how dark the shadow is that a mask's edge leaves, at most
 
 
@@ -48,6 +49,17 @@ class Layer:
     cover: np.ndarray
     normal: np.ndarray
     albedo: np.ndarray
+
+
+def smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+    """An image (H, W) under a Gaussian; a wide one on a smaller image, since its cost grows with its width."""
+    small = int(sigma / WIDE) + 1
+    if small == 1:
+        return cv2.GaussianBlur(values, (0, 0), sigma)
+    height, width = values.shape
+    size = (max(width // small, 1), max(height // small, 1))
+    coarse = cv2.GaussianBlur(cv2.resize(values, size, interpolation=cv2.INTER_AREA), (0, 0), sigma / small)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def draw_mask(design: Design, pose: Pose, shape: tuple[int, int]) -> Layer:
@@ -211,14 +223,14 @@ class Painter:
     def _blend(self, frames: np.ndarray, painted: np.ndarray) -> np.ndarray:
         """Painted over the frames (k, H, W), with the shadow that the mask's edge leaves beside it."""
         cover = self.mask.cover
-        near = cv2.GaussianBlur(cover, (0, 0), max(0.25 * self.smooth, 0.5))
+        near = smoothed(cover, max(0.25 * self.smooth, 0.5))
         return np.asarray(frames * (1 - CONTACT * near * (1 - cover)) * (1 - cover) + painted * cover)
 
     def _shading(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The frame's brightness over the face, smoothed without what is beside it, and where that is known."""
         weight = (self.face.cover > 0.5).astype(np.float32)
-        spread = cv2.GaussianBlur(weight, (0, 0), self.smooth)
-        total = cv2.GaussianBlur(weight * frame.astype(np.float32), (0, 0), self.smooth)
+        spread = smoothed(weight, self.smooth)
+        total = smoothed(weight * frame.astype(np.float32), self.smooth)
         known = spread > 0.02
         mean = float((weight * frame).sum() / max(weight.sum(), 1))
         return np.where(known, total / np.maximum(spread, 0.02), mean).astype(np.float32), known

@@ -172,6 +172,8 @@ def _read(path: str | Path, read: Callable[[Path], pd.DataFrame], made_by: str) 
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} is missing: run `psface {made_by}` (or `dvc repro`) first")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the table in it that `psface {made_by}` writes")
     try:
         check_regular(path)
         return read(path)

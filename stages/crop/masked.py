@@ -123,7 +123,11 @@ def _mask_batch(batch: Sequence[Session], *, drawn: dict[str, Design], work: Pat
         if sighting.landmarks is None:
             reasons[session.id] = sighting.reason
             continue
-        masked = wear(drawn[session.id], frames[session.id], sighting.landmarks)
+        try:
+            masked = wear(drawn[session.id], frames[session.id], sighting.landmarks)
+        except ValueError as error:
+            reasons[session.id] = str(error)
+            continue
         target = work / session.subject / (session.session + (TWIN if twins else ""))
         _write(session, masked, sighting.landmarks, target)
     return reasons

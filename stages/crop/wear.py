@@ -36,7 +36,8 @@ SMALLEST = 0.1  # face that is looked for in a single picture, share of its smal
 
 @click.command("wear-mask")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the masked pictures.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False),
+              help="Folder of the masked pictures.")  # fmt: skip
 @click.option("--design", "designs", multiple=True, help="surgical, n95, kn95, cloth, gas, or cloth/dots; may repeat.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), show_default=str(SEED), help="Draws the designs of pictures."
@@ -74,7 +75,8 @@ def command(
         rng = np.random.default_rng([SEED if seed is None else seed, zlib.crc32(Path(image).name.encode())])
         design = draw_design(rng, designs) if designs else draw_design(rng)
         if landmarks is not None and Path(image).name not in known:
-            click.echo(f"psface: {image}: {landmarks} has no points of it, so its face is looked for", err=True)
+            what = f"{landmarks} has no points of `{Path(image).name}`"
+            click.echo(f"psface: {image}: {what}, so its face is looked for", err=True)
         try:
             view = mask_picture(image, target, design, known.get(Path(image).name))
         except UserError as reason:
@@ -166,7 +168,7 @@ def read_landmarks(path: Path) -> dict[str, dict[str, np.ndarray]]:
         }
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); give a file of landmarks") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f'{path}: expected JSON like {{"a.png": {{"left_eye": [31, 40], ...}}}}') from error
     for image, points in found.items():
         unknown = next((name for name in points if name not in POINTS), None)

@@ -10,7 +10,7 @@ from scipy import ndimage
 from pipeline.lights import from_angles
 from pipeline.maskdesigns import CONTRAST, PATTERNS, TYPES, Design, draw_design, expand, figure
 from pipeline.maskhead import FIVE, POINTS, MeanHead, fit_pose
-from pipeline.maskpaint import Painter, draw_face, draw_mask, wear
+from pipeline.maskpaint import Painter, draw_face, draw_mask, smoothed, wear
 from pipeline.maskshape import CUTS
 
 SHAPE = (160, 160)
@@ -48,6 +48,15 @@ def test_the_pose_is_found_from_five_points(yaw: float, roll: float) -> None:
     assert pose.yaw == pytest.approx(yaw, abs=3)  # the priors pull a little
     assert pose.view == ("frontal" if yaw == 0 else "right" if yaw > 0 else "left")
     assert pose.scale == pytest.approx(0.8, rel=0.05)
+
+
+@pytest.mark.parametrize("roll", [90, 135, 180, -120])
+def test_who_lies_or_is_upside_down_is_found(roll: float) -> None:
+    """From an upright start, the fit of a face turned by exactly 180 degrees went to a head without size."""
+    pose = fit_pose(five(roll=roll))
+    assert pose.scale == pytest.approx(0.8, rel=0.05)
+    assert abs(pose.yaw) < 4
+    assert np.abs(pose.project(np.array([POINTS[name] for name in FIVE])) - five(roll=roll)).max() < 5
 
 
 def test_more_points_tell_how_long_a_face_is() -> None:
@@ -185,6 +194,9 @@ def test_landmarks_that_say_nothing_are_refused() -> None:
         ({"nose": np.zeros(2)}, "1 landmarks"),
         ({"ear": np.zeros(2)}, "no landmark `ear`"),
         (np.zeros((5, 2)), "lie in one place"),
+        (five()[[1, 0, 2, 4, 3]], "left for right"),  # as the person's own left is
+        (five() * [1, -1], "left for right"),
+        (np.linspace([0, 0], [90, 9], 5), "on one line"),
     ):
         with pytest.raises(ValueError, match=said):
             fit_pose(given)
@@ -216,3 +228,13 @@ def test_the_mean_head_is_symmetric_and_its_points_lie_on_it() -> None:
         assert np.hypot(x, z) == pytest.approx(float(skin), abs=4.5), name
     angles = np.linspace(-1.2, 1.2, 9)
     assert np.allclose(head.radius(angles, np.full(9, -50.0)), head.radius(-angles, np.full(9, -50.0)))
+
+
+def test_a_wide_smoothing_is_done_on_a_smaller_image() -> None:
+    """A photograph of 17 megapixels took half a minute for its smoothing alone."""
+    rows, columns = np.mgrid[:301, :403]
+    image = (np.sin(columns / 60) + np.cos(rows / 45)).astype(np.float32)
+    for sigma, off in ((20.0, 0.0), (70.0, 0.03)):
+        exact = cv2.GaussianBlur(image, (0, 0), sigma)
+        assert np.abs(smoothed(image, sigma) - exact).max() <= off * np.ptp(exact)
+    assert not np.array_equal(smoothed(image, 70.0), cv2.GaussianBlur(image, (0, 0), 70.0))

@@ -85,6 +85,12 @@ def test_tables_have_the_same_bytes_twice_and_say_who_makes_them(workspace: Path
         read_parquet("bad.parquet", made_by="ingest")
 
 
+def test_nobody_is_told_to_delete_a_folder(workspace: Path) -> None:
+    Path("data").mkdir()
+    with pytest.raises(UserError, match=r"^data is a folder: name the table in it that"):
+        read_parquet("data", made_by="ingest")
+
+
 def test_text_that_is_none_is_told_when_it_is_read(workspace: Path) -> None:
     """Regression: pandas decodes a column when it is first looked at, and a UnicodeDecodeError came from there."""
     path = write_parquet("s.parquet", pd.DataFrame({"id": ["abcd", "efgh"]}))

@@ -20,6 +20,7 @@ from pipeline.images import read_frame, read_levels, write_picture
 from pipeline.maps import Maps, write_maps
 from pipeline.maskdesigns import TYPES
 from pipeline.sessions import read_sessions, write_sessions
+from stages.crop.looks import Sighting
 
 PARAMS = (
     "crop: {{seed: 7, size: 64}}\nwear_mask: {{seed: 1, share: {share}, designs: [n95, cloth/dots], twins: {twins}}}\n"
@@ -82,7 +83,7 @@ def test_points_that_are_given_are_believed(workspace: Path, capsys) -> None:
 def test_a_picture_without_points_among_those_given_is_looked_at_aloud(astronaut: np.ndarray, capsys) -> None:
     Path("points.json").write_text(json.dumps({"A.png": POINTS}))
     main(["wear-mask", "a.png", "-o", "out", "--landmarks", "points.json"])
-    assert "a.png: points.json has no points of it, so its face is looked for" in capsys.readouterr().err
+    assert "a.png: points.json has no points of `a.png`, so its face is looked for" in capsys.readouterr().err
     assert Path("out/a.png").is_file()
 
 
@@ -93,6 +94,7 @@ def test_a_picture_without_points_among_those_given_is_looked_at_aloud(astronaut
         ('{"grey.png": {"ear": [1, 2]}}', "no landmark `ear`"),
         ('{"grey.png": {"nose": [1, 2, 3]}}', "expected JSON like"),
         ('{"grey.png": {"nose": [NaN, 2]}}', "must be finite numbers"),
+        ('{"grey.png": {"nose": [1' + 400 * "0" + ", 2]}}", "expected JSON like"),
         ('{"grey.png": {"nose": [1, 2]}}', "1 landmarks; expected four or more"),
     ],
 )
@@ -112,9 +114,11 @@ def test_points_that_are_none_are_refused(content: str, said: str, workspace: Pa
         (["-o", "out", "--sessions", "t.parquet", "--seed", "8"], "--design, --seed and --landmarks are for pictures"),
         (["a.png", "-o", "out", "--landmarks", "none.json"], "none.json: cannot be read (No such file or directory)"),
         (["none.png", "-o", "out"], "none.png: no such file"),
+        (["a.png", "-o", "taken"], "'taken' is a file"),
     ],
 )
 def test_slips_end_in_one_line(arguments: list[str], said: str, workspace: Path, capsys) -> None:
+    Path("taken").touch()
     assert said in ends_with(capsys, ["wear-mask", *arguments], 2)
 
 
@@ -215,6 +219,15 @@ def test_nobody_looks_for_a_face_whose_points_are_known(photographed, capsys) ->
     index = Faces().index
     assert index["row"].tolist() == [0, 1, -1]
     assert np.reshape(index["landmarks"][0], (5, 2)).tolist() == points.tolist()
+
+
+def test_a_session_whose_points_are_of_no_face_stays_bare(photographed, capsys, monkeypatch) -> None:
+    photographed(1)
+    Path("params.yaml").write_text(PARAMS.format(share=1, twins="false"))
+    mirrored = np.array([[90, 60], [60, 60], [75, 78], [88, 95], [62, 95]], np.float32)
+    monkeypatch.setattr("stages.crop.masked.find_faces", lambda *_, **__: [Sighting(mirrored, 1.0, 1)])
+    main(["wear-mask", "--sessions", "data/sessions.parquet", "-o", "data/masked", "--jobs", "1"])
+    assert "(0 of 1 sessions masked; 1 stay bare, such as s00/v: the landmarks are left" in capsys.readouterr().out
 
 
 def test_which_are_masked_follows_from_the_share_and_the_seed(photographed, capsys) -> None:

@@ -22,6 +22,7 @@ from stages.evaluate.splits import GAPS
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MODALITIES = ("normal", "albedo", "depth", "frame", "frames")
 PARTS = ("published", "no-cross-age", "no-adversary", "no-erasure")
+SPANS = {"25 years": "", "all their years": "all-years-"}  # of a training subject; how its runs' names begin
 WORDS = {"0_to_10": "0 to 10", "10_to_30": "10 to 30", "over_30": "over 30"}
 ERRORS = {"fnmr@fmr=1e-2": "FNMR at FMR 1e-2", "fnmr@fmr=1e-3": "at 1e-3", "eer": "EER"}
 PROBES = ("linear", "mlp", "crossed")
@@ -102,7 +103,7 @@ def spans(found: Results) -> str:
     errors = [f"{WORDS[gap]} years: FNMR at FMR 1e-2" for gap in GAPS]
     head = ["training subjects are seen over", "run", *errors, "age error", "trainings"]
     rows = []
-    for words, prefix in (("25 years", ""), ("all their years", "all-years-")):
+    for words, prefix in SPANS.items():
         plain, decomposed = f"{prefix}plain", f"{prefix}decomposed"
         for run, signed in ((plain, False), (decomposed, False), (f"{decomposed} - {plain}", True)):
             cells = [found.cell(run, gap_metric(gap, "fnmr@fmr=1e-2"), signed=signed) for gap in GAPS]

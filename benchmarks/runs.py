@@ -39,13 +39,16 @@ COMMAND = "from pipeline.cli import main; main()"  # where psface is not install
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A section with changes: a map changes the keys it names, unless it names another loss; null empties a map."""
+    """A section with changes: a map changes the keys it names, unless it names another loss; null empties a map, or
+    takes a key out of one."""
     out = dict(base)
     for key, value in changes.items():
         before = out.get(key)
         both = isinstance(before, dict) and isinstance(value, dict)
         other = both and "loss" in value and value["loss"] != before["loss"]
-        out[key] = {**before, **value} if both and not other else {} if value is None else value
+        if both and not other:
+            value = {inner: new for inner, new in {**before, **value}.items() if new is not None}
+        out[key] = {} if value is None else value
     return out
 
 

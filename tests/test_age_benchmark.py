@@ -45,7 +45,8 @@ def test_what_is_compared_and_shown_is_listed() -> None:
     compared = LISTED["compare"]
     shown = {age_tables.named(m, entry) for m in age_tables.MODALITIES for entry in ("plain", "decomposed")}
     assert {*compared, *(other for others in compared.values() for other in others)} <= set(RUNS)
-    assert shown | set(age_tables.PARTS) == set(RUNS)
+    spans = {f"{prefix}{entry}" for prefix in age_tables.SPANS.values() for entry in ("plain", "decomposed")}
+    assert shown | spans | set(age_tables.PARTS) == set(RUNS)
 
 
 def evaluated(folder: Path, drift: float) -> Path:

@@ -47,6 +47,9 @@ def test_changes_go_into_maps_and_another_loss_replaces_one() -> None:
         "lr": 2, "augment": {"mirror": 0.5, "turn": False}, "identity": {"loss": "arcface", "margin": 0.3},
     }  # fmt: skip
     assert merged({"adversaries": {"pose": 0.1}}, {"adversaries": None}) == {"adversaries": {}}
+    assert merged({"attributes": {"age": 1, "pose": 2}}, {"attributes": {"age": 3, "pose": None}}) == {
+        "attributes": {"age": 3}
+    }
     assert base["augment"]["turn"]
 
 

@@ -101,6 +101,19 @@ def test_twins_without_masks_neither_train_nor_validate_on_them(tmp_path: Path) 
     assert WORN.loc[kept.loc[kept["keep"], "session"]].sum() == 12  # all of test
 
 
+@pytest.mark.parametrize("name", ["mtarcface-known-types", "arcface-bare-normal"])
+def test_a_run_with_unseen_masks_of_its_own_is_scored_on_them(name: str, tmp_path: Path, monkeypatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Masks, "psface", lambda _, *arguments: asked.append([str(each) for each in arguments]))
+    monkeypatch.setattr(Masks, "splits_of", lambda *_: Path("data/its-own.parquet"))
+    Masks(tmp_path, tmp_path / "masks.csv", "make mask-data").fit_and_score(
+        name, MASKS.listed()["runs"][name], 7, Path("r")
+    )
+    train, scored = asked
+    assert "data/its-own.parquet" in train
+    assert ("data/its-own.parquet" in scored) == (name == "mtarcface-known-types")
+
+
 def test_the_page_has_a_place_for_every_table() -> None:
     page = PAGE.read_text()
     table = pd.DataFrame([{"run": "mtarcface-normal", "seed": 7, "device": "cpu", "metric": "bare-bare.rank1",

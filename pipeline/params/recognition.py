@@ -20,14 +20,16 @@ from pipeline.params.base import (
     TaskName,
 )
 
+Norm = Annotated[float, Field(gt=0, le=1e6)]  # of an embedding; its fourth power is no infinity
+
 
 class MagFace(Section):
     """MagFace's constants (Meng et al. 2021): norms in [l_a, u_a], margins in [l_m, u_m], scale s, weight lambda_g."""
 
     loss: Literal["magface"] = "magface"
     scale: Positive = 64.0
-    l_a: Positive = 10.0
-    u_a: Positive = 110.0
+    l_a: Norm = 10.0
+    u_a: Norm = 110.0
     l_m: NonNegative = 0.45
     u_m: NonNegative = 0.8
     lambda_g: NonNegative = 35.0

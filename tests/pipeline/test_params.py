@@ -186,6 +186,8 @@ def test_magface_refuses_a_lambda_below_its_bound() -> None:
     assert published.lambda_bound == pytest.approx(bound)
     with pytest.raises(ValueError, match=r"lambda_g = 20.0 is below its bound; the nearest valid value is 22.5"):
         params.MagFace(scale=64, l_a=10, u_a=110, l_m=0.45, u_m=0.8, lambda_g=20)  # the thesis's setting
+    with pytest.raises(ValueError, match="u_a"):  # its square is no number
+        params.MagFace(u_a=1e308)
 
 
 VERBS: dict[str, list[str]] = {

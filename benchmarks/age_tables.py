@@ -1,4 +1,4 @@
-"""The tables of recognition in docs/age.md, from docs/results/age.csv.
+"""The tables of docs/age.md, from docs/results/age.csv.
 
     python benchmarks/age_tables.py
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recognition_tables import Results, filled, markdown
+from benchmarks.synthesis_tables import WORDS, selective, synthesis
 from pipeline.tables import write_atomic
 from stages.evaluate.splits import GAPS
 
@@ -23,7 +24,6 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 MODALITIES = ("normal", "albedo", "depth", "frame", "frames")
 PARTS = ("published", "no-cross-age", "no-adversary", "no-erasure")
 SPANS = {"25 years": "", "all their years": "all-years-"}  # of a training subject; how its runs' names begin
-WORDS = {"0_to_10": "0 to 10", "10_to_30": "10 to 30", "over_30": "over 30"}
 ERRORS = {"fnmr@fmr=1e-2": "FNMR at FMR 1e-2", "fnmr@fmr=1e-3": "at 1e-3", "eer": "EER"}
 PROBES = ("linear", "mlp", "crossed")
 CHANCE = 1 / 7
@@ -129,7 +129,7 @@ def parts(found: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "age-gaps": gaps, "age-probes": probed, "age-errors": ages, "age-modalities": seen, "age-parts": parts,
-    "age-spans": spans,
+    "age-spans": spans, "age-synthesis": synthesis, "age-selective": selective,
 }  # fmt: skip
 
 

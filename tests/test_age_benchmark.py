@@ -108,3 +108,26 @@ def test_the_page_has_a_place_for_each_table() -> None:
     page = filled((age_tables.DOCS / "age.md").read_text(), found, age_tables.TABLES)
     assert "| linear | .543 [.543, .543] | .243 [.243, .243] | 0.25 |" in page
     assert filled(page, found, age_tables.TABLES) == page
+
+
+def test_tables_of_synthesis_have_units_differences_and_what_the_truth_reaches() -> None:
+    made = {"distance.normal.made": (5.125, 5.0, 5.25), "distance.normal.made - face": (-0.875, -1.0, -0.75)}
+    kept = {"identity.far=1e-2.kept": (0.975, 0.95, 1.0), "identity.far=1e-2.kept_by_truth": (0.9, 0.875, 0.925)}
+    values = {"fas/maps": made | kept,
+              "fas/maps-onehot": {"distance.normal.made": (5.5, 5.25, 5.75)},
+              "fas/maps - maps-onehot": {"distance.normal": (-0.375, -0.5, -0.25)},
+              "fas/maps-all - maps-none": {"gap.over_30.tar@far=1e-2": (0.0625, -0.125, 0.25)}}  # fmt: skip
+    rows = [
+        {"run": run, "seed": 7, "device": "cpu", "metric": metric, "value": value, "low": low, "high": high}
+        for run, metrics in values.items()
+        for metric, (value, low, high) in metrics.items()
+    ]
+    found = Results(pd.DataFrame(rows))
+    table = age_tables.synthesis(found).splitlines()
+    assert table[2].startswith("| `maps` | identity kept at FAR 1e-2 | .975 [.950, 1.000] |")
+    assert table[2].endswith("| .900 [.875, .925] |")
+    assert (
+        "degrees | 5.12 [5.00, 5.25] | 5.50 [5.25, 5.75] | -.38 [-.50, -.25] | 1 of 1 | -.88 [-1.00, -.75] |"
+        in table[3]
+    )
+    assert "| +.062 [-.125, +.250] |" in age_tables.selective(found)

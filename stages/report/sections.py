@@ -161,7 +161,7 @@ def _gaps(runs: Sequence[Run]) -> Table:
 
 def _splits(run: Run) -> Table:
     rows = [
-        [f"{_words(name)}: {condition}", group["counts"]["genuine"], *(_rate(group, [key]) for key in GROUP)]
+        [f"{_words(name)}: {_words(condition)}", group["counts"]["genuine"], *(_rate(group, [key]) for key in GROUP)]
         for name, groups in run.metrics.get("invariance", {}).get("split", {}).items()
         if isinstance(groups, dict)
         for condition, group in groups.items()

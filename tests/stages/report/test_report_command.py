@@ -333,7 +333,13 @@ def test_what_lies_behind_the_rates_is_shown_closed(whole):
     metrics = json.loads(path.read_text())
     metrics["quality"]["start"] = {"value": 0.25, "low": 0.125, "high": None}  # of more than any rate, as ratios are
     write_json(path, metrics)
+    for path in Path("runs").glob("*/evaluate/metrics.json"):
+        metrics = json.loads(path.read_text())
+        splits = metrics["invariance"]["split"]
+        splits["age"] = {"over_30": next(group for group in next(iter(splits.values())).values() if "counts" in group)}
+        write_json(path, metrics)
     page, *_ = report()
+    assert "age: over 30" in page
     assert "0.250<small>0.125 – ∞</small>" in page
     for name in ("more", "invariance", "quality", "retrieval"):
         part = page[page.index(f'<h2 id="{name}">') :]

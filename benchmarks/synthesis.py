@@ -1,14 +1,19 @@
 """Face age synthesis over several seeds: trains, judges, and writes the rows of docs/results/age.csv that are its own.
 
-    cd recipes/fas && dvc repro faces crop                   # once, after make aifr: its faces, and those of the truth
-    python benchmarks/synthesis.py [--seeds 7 8 9] [--of frame maps] [--processes 1]
+    cd recipes/fas && dvc repro faces balance crop           # once, after make aifr: its faces, and those of the truth
+    python benchmarks/synthesis.py [--seeds 7 8 9] [--of maps frame] [--jobs 2]
+    python benchmarks/synthesis.py --tune                    # selective fine-tuning too, of `maps` as --of says
     python benchmarks/synthesis.py --rows                    # the rows alone, of the runs that are there
 
 Of each seed and kind of face: a recogniser and a judge (`psface train`), the generator and the one-hot baseline
-(`psface synthesise`), and both before the judge (`psface judge`); then the recogniser trained on, with made faces that
-the judge believes, with all, and with none (`psface select`, `train`; benchmarks/selective.py). By
-recipes/fas/params.yaml with other seeds. A run lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left
-alone, what was stopped goes on.
+(`psface synthesise`), and both before the judge (`psface judge`). By recipes/fas/params.yaml with other seeds; people
+are seen at all their years.
+
+Fine-tuning is tried where it could help, on people who are seen over few years, as recipes/aifr has them: a recogniser,
+a generator and a network that picks, all of those faces alone; then the recogniser trained on, with the made faces that
+the picker believes, with all, and with none (`psface select`, `train`; benchmarks/selective.py).
+
+A run lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left alone, what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.recognition_rows import COLUMNS
-from benchmarks.runs import DEVICE
+from benchmarks.runs import CORES, DEVICE, JOBS
 from benchmarks.selective import compare
 from pipeline.tables import write_csv, write_json, write_text
 
@@ -36,10 +41,11 @@ ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "fas"
 PEOPLE, DATA = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
 RESULTS = ROOT / "docs" / "results" / "age.csv"
-SEEDS, KINDS = (7, 8, 9), ("frame", "maps")
+SEEDS, KINDS = (7, 8, 9), ("maps", "frame")
 JUDGES = 1000  # is added to a seed: nobody judges what was made before him
+FEW = {"epochs": 40, "patience": 40}  # of people who are seen over few years: as long as recipes/aifr trains
 TUNED = ("none", "all", "selective")  # made faces among the real ones
-TUNING = {"epochs": 6, "patience": 6, "lr": 0.0005}
+TUNING = {"epochs": 12, "patience": 12, "lr": 0.0005}
 PSFACE = (sys.executable, "-c", "from pipeline.cli import main; main()")
 
 
@@ -51,8 +57,12 @@ def params_of(seed: int) -> dict[str, Any]:
     for entry in values["synthesise"].values():
         entry["seed"] = seed
     for kind in KINDS:
-        base = {"modalities": [kind], **values["train"][kind], **TUNING, "start": kind}
-        values["train"] |= {f"{kind}-{made}": {**base, "synthetic": made} for made in TUNED}
+        seeing = {"modalities": [kind], **values["train"][kind]}
+        values["train"][f"{kind}-few"] = {**seeing, **FEW}
+        values["train"][f"{kind}-picker"] = {**values["train"][f"{kind}-judge"], **FEW}
+        values["synthesise"][f"{kind}-few"] = {**values["synthesise"][kind], "recogniser": f"{kind}-few"}
+        tuned = {**seeing, **TUNING, "start": f"{kind}-few"}
+        values["train"] |= {f"{kind}-{made}": {**tuned, "synthetic": made} for made in TUNED}
     return values
 
 
@@ -64,37 +74,56 @@ def psface(folder: Path, done: Path, *arguments: str | Path) -> None:
     subprocess.run([*PSFACE, *map(str, arguments)], cwd=folder, check=True, env={**os.environ, "PYTHONPATH": paths})
 
 
+def tables(few: bool = False) -> dict[str, Path]:
+    """Where the faces are; ``few``: training people over few years."""
+    splits = PEOPLE / "splits.parquet" if few else DATA / "splits.parquet"
+    return {"faces": DATA / "faces", "sessions": PEOPLE / "sessions.parquet", "splits": splits}
+
+
+def options_of(of: dict[str, Path]) -> list[str | Path]:
+    """Tables as a command's options."""
+    return [part for name, path in of.items() for part in (f"--{name}", path)]
+
+
+def train(folder: Path, name: str, data: list[str | Path], *options: str | Path) -> None:
+    out = Path(name) / "train"
+    psface(folder, out / "validation.json", "train", name, *data, *options, "--output", out)
+
+
+def synthesise(folder: Path, name: str, recogniser: str, data: list[str | Path]) -> None:
+    out, seeing = Path(name) / "synthesise", Path(recogniser) / "train"
+    psface(folder, out / "validation.json", "synthesise", name, *data, "--recogniser", seeing, "--output", out)
+
+
 def work(seed: int, kind: str) -> None:
     """Train and judge one seed's runs of one kind of face."""
-    folder = RECIPE / "runs" / DEVICE / str(seed)
-    data = ["--faces", DATA / "faces", "--sessions", PEOPLE / "sessions.parquet", "--splits", PEOPLE / "splits.parquet"]
+    folder, data = RECIPE / "runs" / DEVICE / str(seed), options_of(tables())
     for name in (kind, f"{kind}-judge"):
-        out = Path(name) / "train"
-        psface(folder, out / "validation.json", "train", name, *data, "--output", out)
+        train(folder, name, data)
     for name in (kind, f"{kind}-onehot"):
-        out, seeing = Path(name) / "synthesise", Path(kind) / "train"
-        psface(folder, out / "validation.json", "synthesise", name, *data, "--recogniser", seeing, "--output", out)
+        synthesise(folder, name, kind, data)
     run, against, out = Path(kind) / "synthesise", Path(f"{kind}-onehot") / "synthesise", Path(kind) / "judge"
     judge = ["judge", kind, "--judge", Path(f"{kind}-judge") / "train", "--run", run, "--against", against]
     truths = ["--truths", DATA / "truths.parquet", "--truths-faces", DATA / "truths-faces"]
     psface(folder, out / "metrics.json", *judge, *data, *truths, "--output", out)
-    tune(folder, kind, data)
 
 
-def tune(folder: Path, kind: str, data: list[Any]) -> None:
-    """Train a seed's recogniser on, with made faces and without, and compare."""
-    made, start = Path(kind) / "made", Path(kind) / "train"
-    judge = ["--judge", Path(f"{kind}-judge") / "train", "--run", Path(kind) / "synthesise"]
-    psface(folder, made / "made.parquet", "select", kind, *judge, *data, "--output", made)
-    runs = {kind: folder / kind / "train"}
+def tune(seed: int, kind: str) -> None:
+    """Train a seed's recogniser of people over few years on, with made faces and without, and compare."""
+    folder, data = RECIPE / "runs" / DEVICE / str(seed), options_of(tables(few=True))
+    start, picker = f"{kind}-few", f"{kind}-picker"
+    for name in (start, picker):
+        train(folder, name, data)
+    synthesise(folder, start, start, data)
+    made = Path(start) / "made"
+    judge = ["--judge", Path(picker) / "train", "--run", Path(start) / "synthesise"]
+    psface(folder, made / "made.parquet", "select", start, *judge, *data, "--output", made)
     for name in (f"{kind}-{each}" for each in TUNED):
-        out = Path(name) / "train"
-        runs[name] = folder / out
-        psface(folder, out / "validation.json", "train", name, *data, "--start", start, "--made", made, "--output", out)
-    tables = {"faces": DATA / "faces", "sessions": PEOPLE / "sessions.parquet", "splits": PEOPLE / "splits.parquet"}
+        train(folder, name, data, "--start", Path(start) / "train", "--made", made)
+    runs = {name: folder / name / "train" for name in (start, *(f"{kind}-{each}" for each in TUNED))}
     against = [(f"{kind}-selective", f"{kind}-none"), (f"{kind}-selective", f"{kind}-all"),
                (f"{kind}-all", f"{kind}-none")]  # fmt: skip
-    write_json(folder / kind / "tuned" / "metrics.json", compare(runs, against, tables))
+    write_json(folder / start / "tuned" / "metrics.json", compare(runs, against, tables(few=True)))
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -137,7 +166,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--of", nargs="*", default=KINDS, choices=KINDS, help="kinds of faces")
-    parser.add_argument("--processes", type=int, default=1, help="how many seeds and kinds at a time")
+    parser.add_argument("--tune", action="store_true", help="selective fine-tuning too")
+    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="how many seeds and kinds at a time")
     parser.add_argument("--rows", action="store_true", help="write the rows alone")
     options = parser.parse_args(arguments)
     if not options.rows:
@@ -146,8 +176,10 @@ def main(arguments: list[str]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "params.yaml", yaml.safe_dump(params_of(seed), sort_keys=False))
         tasks = [(seed, kind) for seed in options.seeds for kind in options.of]
-        with ThreadPoolExecutor(options.processes) as pool:
-            for task in [pool.submit(work, *task) for task in tasks]:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // options.jobs)))
+        with ThreadPoolExecutor(options.jobs) as pool:
+            parts = [work, tune] if options.tune else [work]
+            for task in [pool.submit(part, *task) for part in parts for task in tasks]:
                 task.result()
     write_rows(list(rows()))
 

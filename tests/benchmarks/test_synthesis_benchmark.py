@@ -24,12 +24,14 @@ def test_nobody_judges_with_the_seed_that_made(tmp_path: Path) -> None:
     assert read.synthesise is not None
     for kind in synthesis.KINDS:
         assert (read.train[kind].seed, read.train[f"{kind}-judge"].seed) == (8, 1008)
-        assert {read.synthesise[name].seed for name in (kind, f"{kind}-onehot")} == {8}
+        assert read.train[f"{kind}-picker"].seed == 1008
+        assert {read.synthesise[name].seed for name in (kind, f"{kind}-onehot", f"{kind}-few")} == {8}
+        assert read.synthesise[f"{kind}-few"].recogniser == f"{kind}-few"
         masks, onehot = read.synthesise[kind], read.synthesise[f"{kind}-onehot"]
         assert onehot == masks.model_copy(update={"condition": "onehot"})
         tuned = [read.train[f"{kind}-{made}"] for made in synthesis.TUNED]
         assert len({each.model_copy(update={"synthetic": "none"}).model_dump_json() for each in tuned}) == 1
-        assert {each.start for each in tuned} == {kind}
+        assert {each.start for each in tuned} == {f"{kind}-few"}
 
 
 def test_rows_stand_beside_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

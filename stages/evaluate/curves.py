@@ -112,7 +112,7 @@ def draw_confusions(path: Path, run: str, tables: dict[str, tuple[tuple[str, ...
         axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", fontsize=7)
         axes.set_yticks(range(len(classes)), classes, fontsize=7)
         axes.set_title(name.replace("_", " "), fontsize=9)
-    figure.suptitle(f"{run}: true class by row, said by column", fontsize=9)
+    figure.suptitle(f"{run}:\ntrue class by row, said by column", fontsize=9)
     return _save(figure, path)
 
 

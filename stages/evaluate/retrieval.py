@@ -19,6 +19,7 @@ from pipeline.identification import nearest
 from pipeline.tables import write_atomic
 
 NEAREST = 5
+LONGEST = 26  # characters of a caption that fit above a face
 WIDTH, TITLE, LINE, CAPTION = 8.4, 0.35, 1.66, 0.34  # inches: the page, its title, an example, the words above a face
 HIT, MISS = "#2b8a4f", "#c2571a"
 
@@ -116,12 +117,19 @@ def retrieval_figure(
         axes.set_axis_off()
     for line, example in zip(grid, examples, strict=False):
         line[0].imshow(pictures[example.probe])
-        line[0].set_title(f"{example.kind}\n{sessions[example.probe]}", fontsize=6, y=1)
+        line[0].set_title(_caption(example.kind, sessions[example.probe]), fontsize=6, y=1)
         for axes, row, score in zip(line[1:], example.found, example.scores, strict=False):
             right = subjects[row] == subjects[example.probe]
             axes.imshow(pictures[row])
-            axes.set_title(f"{score:.2f}\n{sessions[row]}", fontsize=6, y=1, color=HIT if right else MISS)
+            caption = _caption(f"{score:.2f}", sessions[row])
+            axes.set_title(caption, fontsize=6, y=1, color=HIT if right else MISS)
             size = pictures[row].shape[0] - 1
             axes.add_patch(Rectangle((0, 0), size, size, fill=False, edgecolor=HIT if right else MISS, linewidth=3))
     figure.suptitle(f"{run}: probes and their nearest test sessions", fontsize=10, y=1 - 0.1 / height)
     return figure
+
+
+def _caption(what: str, session: str) -> str:
+    """Two lines that fit above a face: what is said and the subject, then the session."""
+    subject, _, name = session.rpartition("/")
+    return f"{what}, {subject}\n{name if len(name) <= LONGEST else name[: LONGEST - 1] + '…'}"

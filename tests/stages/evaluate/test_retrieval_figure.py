@@ -13,7 +13,8 @@ from stages.evaluate.retrieval import NEAREST, Example, retrieval_figure
 
 @pytest.mark.parametrize("count", [0, 1, 2, 6])
 def test_everything_has_its_place(count: int) -> None:
-    sessions = np.array([f"{1000 + i}/2008-02-2{i % 10}_10-30-15" for i in range(2 * NEAREST)])
+    names = ("10-30-15-masked", "10-30-15", "wide-awake-MMM-WWW-and-wider")
+    sessions = np.array([f"{1000 + i}/2008-02-2{i % 10}_{names[i % 3]}" for i in range(2 * NEAREST)])
     subjects = np.array([str(i // 2) for i in range(2 * NEAREST)])
     found = np.arange(1, NEAREST + 1)
     examples = [Example(0, found, np.linspace(0.9, -0.5, NEAREST), "narrowest miss", -0.1) for _ in range(count)]

@@ -30,7 +30,7 @@ CHUNK = 64
 
 
 def draw_groups(contract: AgeingContract, age: np.ndarray, each: int, seed: int) -> np.ndarray:
-    """(N, each) groups for faces of these ages (N,): of those that can be made, none twice and not their own."""
+    """(N, each) groups for faces of these ages (N,): of those that can be made, not their own, none twice before all."""
     own = age_groups(torch.from_numpy(age), len(contract.bounds) + 1).numpy()
     rng = np.random.default_rng(seed)
     rows = [rng.permutation([group for group in contract.groups if group != mine]) for mine in own]

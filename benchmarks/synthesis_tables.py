@@ -6,10 +6,10 @@ import re
 
 from benchmarks.recognition_tables import Results, markdown
 from stages.evaluate.splits import GAPS
+from stages.synthesise.judging import UNITS
 
 KINDS = ("maps", "frame")
 WORDS = {"0_to_10": "0 to 10", "10_to_30": "10 to 30", "over_30": "over 30"}
-UNITS = {"normal": "degrees", "depth": "eye distances"}  # of the others: shares of the face's mean brightness
 SEEN = {"maps": ("albedo", "normal", "depth"), "frame": ("frame",)}
 TUNED = ("few", "none", "all", "selective")
 

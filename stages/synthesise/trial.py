@@ -23,7 +23,16 @@ from pipeline.samples import FaceStore, read_samples, read_splits, read_swaps
 from pipeline.strips import sheet
 from pipeline.verification import pair_scores, threshold_at
 from stages.synthesise.build import load_recogniser
-from stages.synthesise.judging import Made, Truths, chunks_of, distances, make_all, read_truths, years_of
+from stages.synthesise.judging import (
+    Made,
+    Truths,
+    chunks_of,
+    directions,
+    distances,
+    make_all,
+    read_truths,
+    years_of,
+)
 from stages.synthesise.verdict import differences, verdict
 
 SHOWN = 5  # sessions in the picture
@@ -139,7 +148,7 @@ class Trial:
         chunks = track(chunks_of(self.truths), f"judge {contract.run}")
         made = make_all(ager, contract, self.network, self.truths, self.said, chunks)
         source, target = made.pairs.T
-        unit = self.said.embeddings / np.linalg.norm(self.said.embeddings, axis=1, keepdims=True)
+        unit = directions(self.said.embeddings)
         as_they_are = [{name: x[at] for name, x in self.truths.faces.items()} for at in (source, target)]
         own = {"cosine": (unit[source] * unit[target]).sum(axis=1), "years": years_of(self.said)}
         own |= {"distance": distances(*as_they_are)}

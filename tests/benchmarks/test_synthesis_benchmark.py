@@ -62,6 +62,14 @@ def test_runs_by_other_parameters_are_not_gone_on_with(recipe: Path) -> None:
     assert (synthesis.place(8) / "params.yaml").read_text() != kept
 
 
+def test_both_recipes_deal_people_alike() -> None:
+    """The truths are of the test people of recipes/aifr: elsewhere some would have been trained on."""
+    own, theirs = (
+        yaml.safe_load((synthesis.RECIPE.parent / name / "params.yaml").read_text()) for name in ("fas", "aifr")
+    )
+    assert own["balance"] | {"age_span": 0} == theirs["balance"] | {"age_span": 0}
+
+
 def test_every_run_is_compared_with_others() -> None:
     values = synthesis.params_of(7)
     names = [name for kind in synthesis.KINDS for part in synthesis.compared(kind) for name in part]

@@ -26,7 +26,6 @@ PARTS = ("published", "no-cross-age", "no-adversary", "no-erasure")
 SPANS = {"25 years": "", "all their years": "all-years-"}  # of a training subject; how its runs' names begin
 ERRORS = {"fnmr@fmr=1e-2": "FNMR at FMR 1e-2", "fnmr@fmr=1e-3": "at 1e-3", "eer": "EER"}
 PROBES = ("linear", "mlp", "crossed")
-CHANCE = 1 / 7
 
 
 def named(modality: str, entry: str) -> str:
@@ -58,14 +57,14 @@ def probed(found: Results) -> str:
     for probe in PROBES:
         metric = f"invariance.probe.age.{probe}"
         rows.append([probe, *(found.cell(run, metric) for run in ("plain", "decomposed")),
-                     share(found, "decomposed", metric), found.cell("published", metric)])  # fmt: skip
+                     share(found, "decomposed", probe), found.cell("published", metric)])  # fmt: skip
     return markdown(head, rows)
 
 
-def share(found: Results, run: str, metric: str) -> str:
-    """How far above chance a probe gets, over how far it gets on the plain network."""
-    plain, own = found.value("plain", metric), found.value(run, metric)
-    return "" if plain is None or own is None or plain <= CHANCE else f"{(own - CHANCE) / (plain - CHANCE):.2f}"
+def share(found: Results, run: str, probe: str) -> str:
+    """How far above chance a probe gets, over how far it gets on the plain network of the same seed."""
+    name = "invariance.probe.age"
+    return found.shares(run, "plain", f"{name}.{probe}", f"{name}.chance")
 
 
 def ages(found: Results) -> str:
@@ -81,7 +80,7 @@ def ages(found: Results) -> str:
 
 
 def seen(found: Results) -> str:
-    """Each modality: errors at the smallest and the largest gap, plain and decomposed."""
+    """Each modality: errors by gap, plain and decomposed."""
     head = ["sees", "run", *(f"{WORDS[gap]} years: FNMR at FMR 1e-2" for gap in GAPS), "AUC of all pairs",
             "raw pixels: AUC", "minutes", "trainings"]  # fmt: skip
     rows = []
@@ -121,7 +120,7 @@ def parts(found: Results) -> str:
     for run in ("decomposed", *PARTS):
         cells = [found.cell(f"{run} - plain", gap_metric(gap, "fnmr@fmr=1e-2"), signed=True) for gap in GAPS]
         if any(cells):
-            shares = [share(found, run, f"invariance.probe.age.{probe}") for probe in PROBES]
+            shares = [share(found, run, probe) for probe in PROBES]
             error = found.value(run, "age.mean_absolute_error")
             rows.append([f"`{run}`", *cells, *shares, "" if error is None else f"{error:.1f}", found.done(run)])
     return markdown(head, rows)

@@ -128,9 +128,10 @@ def _gaps(one: Scored, other: Scored, part: str, name: str) -> Iterator[dict[str
 
 
 def leaves(values: Mapping[str, Any], name: str, over: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Dotted names of all rates below, each with its interval and what it is counted over."""
+    """Dotted names of all rates below, each with its interval and what it is counted over: its ``n`` or `counted`."""
     if "value" in values:
-        yield {"metric": name, **{key: values.get(key) for key in ("value", "low", "high")}, "n": counted(name, over)}
+        number = values["n"] if "n" in values else counted(name, over)
+        yield {"metric": name, **{key: values.get(key) for key in ("value", "low", "high")}, "n": number}
         return
     over = {**over, **values.get("counts", {})}
     for key, value in values.items():

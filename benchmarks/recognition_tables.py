@@ -50,13 +50,13 @@ class Results:
         """Mean over the trainings."""
         return float(self.means.loc[(run, metric), "value"]) if (run, metric) in self.means.index else None
 
-    def cell(self, run: str, metric: str, *, signed: bool = False, bounds: bool = True) -> str:
+    def cell(self, run: str, metric: str, *, signed: bool = False, bounds: bool = True, digits: int = 3) -> str:
         """``.985 [.979, .990]``."""
         if (run, metric) not in self.means.index:
             return ""
         value, low, high = self.means.loc[(run, metric)]
-        text = rate(value, signed)
-        return text if pd.isna(low) or not bounds else f"{text} [{rate(low, signed)}, {rate(high, signed)}]"
+        text, *ends = (rate(each, signed, digits) for each in (value, low, high))
+        return text if pd.isna(low) or not bounds else f"{text} [{', '.join(ends)}]"
 
     def told_apart(self, run: str, metric: str) -> str:
         """In how many of the trainings the interval of a difference leaves out 0: ``2 of 3``."""
@@ -88,9 +88,9 @@ class Results:
         return str(len(self.table.loc[[(run, metric)]])) if (run, metric) in self.means.index else ""
 
 
-def rate(value: float, signed: bool = False) -> str:
-    """Three digits without the zero before the point."""
-    return re.sub(r"\b0\.", ".", f"{value:+.3f}" if signed else f"{value:.3f}")
+def rate(value: float, signed: bool = False, digits: int = 3) -> str:
+    """Digits without the zero before the point."""
+    return re.sub(r"\b0\.", ".", f"{value:{'+' if signed else ''}.{digits}f}")
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

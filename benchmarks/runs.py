@@ -137,8 +137,8 @@ class Benchmark:
 
     def fit_and_score(self, name: str, run: Mapping[str, Any], seed: int, folder: Path) -> float:
         """Train or fuse a run, and score it; how many minutes the training took."""
-        start, params = time.monotonic(), folder / "params.yaml"
-        splits = self.splits_of(params, run)
+        params = folder / "params.yaml"
+        splits, start = self.splits_of(params, run), time.monotonic()
         fitting = ["fuse", name, "--runs", folder.parent] if "fuse" in run else ["train", name]
         self.psface(*fitting, "--params", params, "--splits", splits, "--output", folder / "train")
         minutes = (time.monotonic() - start) / 60

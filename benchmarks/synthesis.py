@@ -13,7 +13,8 @@ Fine-tuning is tried where it could help, on people who are seen over few years,
 a generator and a network that picks, all of those faces alone; then the recogniser trained on, with the made faces that
 the picker believes, with all, and with none (`psface select`, `train`; benchmarks/selective.py).
 
-A run lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left alone, what was stopped goes on.
+A run lies in recipes/fas/runs/DEVICE/SEED/NAME; what is there already is left alone, what was stopped goes on. What is
+compared has one set of parameters: runs that were made by others are not gone on with, and have to be moved away first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.recognition_rows import COLUMNS
-from benchmarks.runs import CORES, DEVICE, JOBS
+from benchmarks.recognition_rows import COLUMNS, leaves
+from benchmarks.runs import COMMAND, CORES, DEVICE, JOBS
 from benchmarks.selective import compare
 from pipeline.tables import write_csv, write_json, write_text
 
@@ -46,7 +47,11 @@ JUDGES = 1000  # is added to a seed: nobody judges what was made before him
 FEW = {"epochs": 40, "patience": 40}  # of people who are seen over few years: as long as recipes/aifr trains
 TUNED = ("none", "all", "selective")  # made faces among the real ones
 TUNING = {"epochs": 12, "patience": 12, "lr": 0.0005}
-PSFACE = (sys.executable, "-c", "from pipeline.cli import main; main()")
+
+
+def place(seed: int) -> Path:
+    """The folder of a seed's runs."""
+    return RECIPE / "runs" / DEVICE / str(seed)
 
 
 def params_of(seed: int) -> dict[str, Any]:
@@ -66,12 +71,36 @@ def params_of(seed: int) -> dict[str, Any]:
     return values
 
 
+def begin(seed: int) -> None:
+    """Write a seed's parameters, unless runs are there that others made."""
+    path, wanted = place(seed) / "params.yaml", params_of(seed)
+    before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else wanted
+    for names in (names for kind in KINDS for names in compared(kind)):
+        there = [name for name in names if (place(seed) / name).exists()]
+        changed = [f"{section}.{name}" for section in ("train", "synthesise") for name in names
+                   if before[section].get(name) != wanted[section].get(name)]  # fmt: skip
+        if there and changed:
+            sys.exit(
+                f"{place(seed)}: {changed[0]} has changed since these runs were made: move {', '.join(there)} away"
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, yaml.safe_dump(wanted, sort_keys=False))
+
+
+def compared(kind: str) -> tuple[list[str], list[str]]:
+    """The runs that `work` makes and compares, and those of `tune`."""
+    judged, tuned = ("-judge", "-onehot"), ("-picker", *(f"-{made}" for made in TUNED))
+    return [kind, *(kind + end for end in judged)], [f"{kind}-few", *(kind + end for end in tuned)]
+
+
 def psface(folder: Path, done: Path, *arguments: str | Path) -> None:
-    """A command in a seed's folder, unless what it writes is there."""
+    """A command in a seed's folder, unless what it writes is there; where it fails, it has said why, and all ends."""
     if (folder / done).exists():
         return
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    subprocess.run([*PSFACE, *map(str, arguments)], cwd=folder, check=True, env={**os.environ, "PYTHONPATH": paths})
+    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
+    if failed := subprocess.run(command, cwd=folder, check=False, env={**os.environ, "PYTHONPATH": paths}).returncode:
+        sys.exit(failed)
 
 
 def tables(few: bool = False) -> dict[str, Path]:
@@ -97,7 +126,7 @@ def synthesise(folder: Path, name: str, recogniser: str, data: list[str | Path])
 
 def work(seed: int, kind: str) -> None:
     """Train and judge one seed's runs of one kind of face."""
-    folder, data = RECIPE / "runs" / DEVICE / str(seed), options_of(tables())
+    folder, data = place(seed), options_of(tables())
     for name in (kind, f"{kind}-judge"):
         train(folder, name, data)
     for name in (kind, f"{kind}-onehot"):
@@ -110,7 +139,7 @@ def work(seed: int, kind: str) -> None:
 
 def tune(seed: int, kind: str) -> None:
     """Train a seed's recogniser of people over few years on, with made faces and without, and compare."""
-    folder, data = RECIPE / "runs" / DEVICE / str(seed), options_of(tables(few=True))
+    folder, data = place(seed), options_of(tables(few=True))
     start, picker = f"{kind}-few", f"{kind}-picker"
     for name in (start, picker):
         train(folder, name, data)
@@ -134,22 +163,12 @@ def rows() -> Iterator[dict[str, Any]]:
         parts = {f"fas/{name}": found, f"fas/{name}-onehot": found.pop("against"),
                  f"fas/{name} - {name}-onehot": found.pop("difference")}  # fmt: skip
         for run, values in parts.items():
-            yield from ({"run": run, "seed": int(seed), "device": device, **row} for row in leaves(values, ""))
+            yield from ({"run": run, "seed": int(seed), "device": device, **row} for row in leaves(values, "", {}))
     for path in sorted(RECIPE.glob("runs/*/*/*/tuned/metrics.json")):
         device, seed = path.parts[-5:-3]
         for run, values in json.loads(path.read_text(encoding="utf-8")).items():
             whose = {"run": f"fas/{run}", "seed": int(seed), "device": device}
-            yield from ({**whose, **row, "metric": f"gap.{row['metric']}"} for row in leaves(values, ""))
-
-
-def leaves(values: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
-    """Dotted names of all rates below, with interval and counts."""
-    if "value" in values:
-        yield {"metric": name, **{key: values[key] for key in ("value", "low", "high", "n")}}
-        return
-    for key, value in values.items():
-        if isinstance(value, dict) and key != "counts":
-            yield from leaves(value, f"{name}.{key}".lstrip("."))
+            yield from ({**whose, **row, "metric": f"gap.{row['metric']}"} for row in leaves(values, "", {}))
 
 
 def write_rows(own: list[dict[str, Any]]) -> None:
@@ -172,16 +191,22 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if not options.rows:
         for seed in options.seeds:
-            folder = RECIPE / "runs" / DEVICE / str(seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(folder / "params.yaml", yaml.safe_dump(params_of(seed), sort_keys=False))
-        tasks = [(seed, kind) for seed in options.seeds for kind in options.of]
+            begin(seed)
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, CORES // options.jobs)))
-        with ThreadPoolExecutor(options.jobs) as pool:
-            parts = [work, tune] if options.tune else [work]
-            for task in [pool.submit(part, *task) for part in parts for task in tasks]:
-                task.result()
+        parts = [work, tune] if options.tune else [work]
+        make([(part, seed, kind) for part in parts for seed in options.seeds for kind in options.of], options.jobs)
     write_rows(list(rows()))
+
+
+def make(tasks: Sequence[tuple[Callable[[int, str], None], int, str]], at_once: int) -> None:
+    """Do what is asked of seeds and kinds; where one fails, those that were begun come to their end."""
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for begun in [pool.submit(part, seed, kind) for part, seed, kind in tasks]:
+                begun.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 if __name__ == "__main__":

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
 from benchmarks.recognition_tables import Results, markdown
 from stages.evaluate.splits import GAPS
+from stages.synthesise.judging import UNITS
 
 KINDS = ("maps", "frame")
 WORDS = {"0_to_10": "0 to 10", "10_to_30": "10 to 30", "over_30": "over 30"}
-UNITS = {"normal": "degrees", "depth": "eye distances"}  # of the others: shares of the face's mean brightness
 SEEN = {"maps": ("albedo", "normal", "depth"), "frame": ("frame",)}
 TUNED = ("few", "none", "all", "selective")
 
 
 def cell(found: Results, run: str, metric: str, *, signed: bool = False) -> str:
-    """As `Results.cell`; years and degrees with two digits."""
-    if (run, metric) not in found.means.index:
-        return ""
-    fine = any(part in metric for part in ("age", "normal", "way", "leap", "step", "detour"))
-    style = f"{'+' if signed else ''}.{2 if fine else 3}f"
-    value, low, high = (re.sub(r"\b0\.", ".", format(x, style)) for x in found.means.loc[(run, metric)])
-    return value if low == "nan" else f"{value} [{low}, {high}]"
+    """As `Results.cell`; years, degrees and what is told of the way with two digits."""
+    coarse = any(part in metric for part in ("age", "normal", "way", "leap", "step", "detour"))
+    return found.cell(run, metric, signed=signed, digits=2 if coarse else 3)
 
 
 def synthesis(found: Results) -> str:

@@ -97,17 +97,37 @@ def test_rows_of_synthesis_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_page_has_a_place_for_each_table() -> None:
-    read = {"plain": 1 / 7 + 0.4, "decomposed": 1 / 7 + 0.1}
-    rows = [
-        {"run": run, "seed": 7, "device": "cpu", "metric": f"invariance.probe.age.{probe}"}
-        | dict.fromkeys(("value", "low", "high"), value)
-        for run, value in read.items()
-        for probe in age_tables.PROBES
-    ]
-    found = Results(pd.DataFrame(rows))
+    found = Results(probed({("plain", 7): 1 / 7 + 0.4, ("decomposed", 7): 1 / 7 + 0.1}))
     page = filled((age_tables.DOCS / "age.md").read_text(), found, age_tables.TABLES)
-    assert "| linear | .543 [.543, .543] | .243 [.243, .243] | 0.25 |" in page
+    assert "| linear | .543 [.543, .543] | .243 [.243, .243] | 0.25 (0.25 to 0.25 of 1) |" in page
     assert filled(page, found, age_tables.TABLES) == page
+
+
+def probed(read: dict[tuple[str, int], float]) -> pd.DataFrame:
+    """Rows of all probes that read so much of the age of runs, by name and seed, and of chance."""
+    rows = [
+        {"run": run, "seed": seed, "device": "cpu", "metric": f"invariance.probe.age.{name}"}
+        | dict.fromkeys(("value", "low", "high"), value if name != "chance" else 1 / 7)
+        for (run, seed), value in read.items()
+        for name in (*age_tables.PROBES, "chance")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_what_a_probe_reads_is_held_to_the_plain_network_of_the_same_seed() -> None:
+    """A part that was left out in one training alone stood beside the mean of three of `plain`; and a training in which
+    more than half was left did not show."""
+    read = {
+        ("plain", 7): 0.2,
+        ("plain", 8): 0.4,
+        ("decomposed", 7): 0.05,
+        ("decomposed", 8): 0.3,
+        ("published", 7): 0.1,
+    }
+    found = Results(probed({run: 1 / 7 + above for run, above in read.items()}))
+    assert age_tables.share(found, "decomposed", "mlp") == "0.50 (0.25 to 0.75 of 2)"
+    assert age_tables.share(found, "published", "mlp") == "0.50 (0.50 to 0.50 of 1)"
+    assert not age_tables.share(found, "no-erasure", "mlp")
 
 
 def test_tables_of_synthesis_have_units_differences_and_what_the_truth_reaches() -> None:

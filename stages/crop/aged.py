@@ -4,6 +4,7 @@ came as: a picture, or maps.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from models.ager import Ager, restore_ager
 from pipeline.ageing import AgeingContract, load_ageing
-from pipeline.errors import UserError
+from pipeline.errors import Rejected, UserError
 from pipeline.faces import COLOUR, DEPTH_GAIN, preprocess
 from pipeline.geometry import move_points, scale_of
 from pipeline.images import write_picture
@@ -77,8 +78,10 @@ class Face:
         return {name: preprocess(self.values[name][None], self.mask[None], name) for name in self.modalities}
 
     def check(self, outs: Sequence[Path]) -> None:
-        """Refuse to write what this face has not."""
+        """Refuse to write what this face has not, or over what it was read from."""
         for out in outs:
+            if os.path.realpath(out) == os.path.realpath(self.path):
+                raise UserError(f"{out} is the face to be aged, and would be written over: choose another -o")
             if out.suffix.lower() in (".exr", *MESHES) and self.attributes is None:
                 raise UserError(f"{out}: {self.path} has no maps, and its aged face is a picture: give a .png or .jpg")
             if out.suffix.lower() in MESHES and "depth" not in self.modalities:
@@ -154,7 +157,10 @@ def read_subject(contract: AgeingContract, path: Path, maps_folder: Path) -> Fac
     if photographs and (frames is None or (COLOUR in wanted and path.is_dir())):
         raise UserError(f"{path}: the run sees {', '.join(photographs)}: give a photograph")
     points = find_points(path, frames, maps)
-    values = cut(frames, maps, points, size)
+    try:
+        values = cut(frames, maps, points, size)
+    except Rejected as reason:
+        raise Rejected(f"{path}: {reason}") from reason
     values["frame"] = values["frame"][..., :1]
     if COLOUR in wanted:
         values[COLOUR] = cut_colour(str(path), points, size)

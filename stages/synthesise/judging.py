@@ -179,7 +179,7 @@ def make_all(
     chunks : iterator of ndarray
         Their indices, in parts (`chunks_of`).
     """
-    unit = own.embeddings / np.linalg.norm(own.embeddings, axis=1, keepdims=True)
+    unit = directions(own.embeddings)
     device = next(judge.parameters()).device
     meant = np.array([contract.group(str(years)) for years in truths.years])
     found = _Gathered()
@@ -194,9 +194,8 @@ def make_all(
                 continue
             at = np.searchsorted(chunk, pairs[:, 0])
             said = embed(judge, aged, device=device, mirror=mirror, swap=swap)
-            embedding = said.embeddings / np.linalg.norm(said.embeddings, axis=1, keepdims=True)
             found.pairs.append(pairs)
-            found.cosine.append((embedding[at] * unit[pairs[:, 0]]).sum(axis=1))
+            found.cosine.append((directions(said.embeddings)[at] * unit[pairs[:, 0]]).sum(axis=1))
             found.years.append(years_of(said)[at])
             true = {name: x[pairs[:, 1]] for name, x in truths.faces.items()}
             found.distance.append(distances({name: x[at] for name, x in aged.items()}, true))
@@ -214,6 +213,11 @@ def _sorted(pairs: np.ndarray, cosine: np.ndarray, years: np.ndarray, distance: 
 def chunks_of(truths: Truths) -> list[np.ndarray]:
     """Indices of the truths, in parts."""
     return np.array_split(np.arange(len(truths)), -(-len(truths) // CHUNK))
+
+
+def directions(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings (N, D) of length 1."""
+    return np.asarray(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12))
 
 
 def years_of(said: Embedded) -> np.ndarray:

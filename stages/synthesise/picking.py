@@ -23,14 +23,14 @@ from pipeline.faces import mirror
 from pipeline.madefaces import MadeFaces
 from pipeline.progress import track
 from pipeline.samples import FaceStore, Samples
-from stages.synthesise.judging import years_of
+from stages.synthesise.judging import directions, years_of
 
 TOLERANCE = 5.0  # years
 CHUNK = 64
 
 
 def draw_groups(contract: AgeingContract, age: np.ndarray, each: int, seed: int) -> np.ndarray:
-    """(N, each) groups for faces of these ages (N,): of those that can be made, none twice and not their own."""
+    """Groups (N, each) for faces of these ages (N,): of those that can be made not their own, none twice before all."""
     own = age_groups(torch.from_numpy(age), len(contract.bounds) + 1).numpy()
     rng = np.random.default_rng(seed)
     rows = [rng.permutation([group for group in contract.groups if group != mine]) for mine in own]
@@ -56,11 +56,11 @@ def pick(
     chunks = np.array_split(np.arange(len(samples)), -(-len(samples) // CHUNK))
     for chunk in track(chunks, f"select {contract.run}"):
         faces, swap = store.take(chunk), store.swap(chunk)
-        real = _unit(embed(judge, faces, device=device, mirror=mirror, swap=swap).embeddings)
+        real = directions(embed(judge, faces, device=device, mirror=mirror, swap=swap).embeddings)
         for column in range(each):
             aged = _brought(ager, faces, groups[chunk, column])
             said = embed(judge, aged, device=device, mirror=mirror, swap=swap)
-            unit = _unit(said.embeddings)
+            unit = directions(said.embeddings)
             found = {"source": chunk, "group": groups[chunk, column], "years": years_of(said)}
             found |= {"cosine": (unit * real).sum(axis=1), "own": (unit @ means.T).argmax(axis=1) == subject[chunk]}
             parts.append(found | {name: x.numpy().astype(np.float16) for name, x in aged.items()})
@@ -94,8 +94,8 @@ def _means(judge: nn.Module, samples: Samples, store: FaceStore) -> tuple[np.nda
     ]
     names, subject = np.unique(samples.subject, return_inverse=True)
     sums = np.zeros((len(names), seen[0].shape[1]))
-    np.add.at(sums, subject, _unit(np.concatenate(seen)))
-    return _unit(sums), subject
+    np.add.at(sums, subject, directions(np.concatenate(seen)))
+    return directions(sums), subject
 
 
 def _ranges(contract: AgeingContract) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,3 @@ def _typical(contract: AgeingContract, age: np.ndarray) -> np.ndarray:
     """Years that a made face of each group is meant to show: the mean of the photographed faces in it."""
     own = age_groups(torch.from_numpy(age), len(contract.bounds) + 1).numpy()
     return np.array([age[own == g].mean() if (own == g).any() else -1.0 for g in range(len(contract.bounds) + 1)])
-
-
-def _unit(embeddings: np.ndarray) -> np.ndarray:
-    return np.asarray(embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True).clip(min=1e-12))

@@ -19,11 +19,20 @@ from pipeline.contract import Contract
 from pipeline.errors import UserError
 from pipeline.faces import Faces, mirror
 from pipeline.progress import track
-from pipeline.samples import FaceStore, read_samples, read_swaps
+from pipeline.samples import FaceStore, read_samples, read_splits, read_swaps
 from pipeline.strips import sheet
 from pipeline.verification import pair_scores, threshold_at
 from stages.synthesise.build import load_recogniser
-from stages.synthesise.judging import Made, Truths, chunks_of, distances, make_all, read_truths, years_of
+from stages.synthesise.judging import (
+    Made,
+    Truths,
+    chunks_of,
+    directions,
+    distances,
+    make_all,
+    read_truths,
+    years_of,
+)
 from stages.synthesise.verdict import differences, verdict
 
 SHOWN = 5  # sessions in the picture
@@ -54,6 +63,18 @@ def load_judge(run: AgeingRun, folder: Path) -> tuple[Contract, Recogniser]:
         The folder holds no such run.
     """
     contract, network = load_recogniser(folder)
+    check_judge(run, contract, network, folder)
+    return contract, network.to(_device())
+
+
+def check_judge(run: AgeingRun, contract: Contract, network: nn.Module, folder: Path) -> None:
+    """Refuse a judge, read from a folder, that sees other faces than a synthesis makes, or before which it was trained.
+
+    Raises
+    ------
+    UserError
+        It says which of both.
+    """
     wanted = run.contract.recogniser
     if sorted(contract.modalities) != sorted(wanted.modalities) or contract.size != wanted.size:
         raise UserError(
@@ -63,7 +84,24 @@ def load_judge(run: AgeingRun, folder: Path) -> tuple[Contract, Recogniser]:
     seeing = run.recogniser
     if all(torch.equal(x, seeing[name]) for name, x in network.state_dict().items() if name in seeing):
         raise UserError(f"{folder}: this is the recogniser that the synthesis was trained before: take another's word")
-    return contract, network.to(_device())
+
+
+def check_unseen(truths: Truths, splits: Path) -> None:
+    """Refuse truths of people whom networks were trained or chosen on.
+
+    Raises
+    ------
+    UserError
+        It names the first of them.
+    """
+    table = read_splits(splits)
+    split = table[table["split"] != "test"].drop_duplicates("subject").set_index("subject")["split"]
+    seen = sorted(set(truths.subject) & set(split.index))
+    if seen:
+        raise UserError(
+            f"{splits}: subject {seen[0]} of the truths is in {split[seen[0]]}, and faces of unseen people are judged: "
+            "run `psface truths` with these splits"
+        )
 
 
 def thresholds_of(
@@ -110,7 +148,7 @@ class Trial:
         chunks = track(chunks_of(self.truths), f"judge {contract.run}")
         made = make_all(ager, contract, self.network, self.truths, self.said, chunks)
         source, target = made.pairs.T
-        unit = self.said.embeddings / np.linalg.norm(self.said.embeddings, axis=1, keepdims=True)
+        unit = directions(self.said.embeddings)
         as_they_are = [{name: x[at] for name, x in self.truths.faces.items()} for at in (source, target)]
         own = {"cosine": (unit[source] * unit[target]).sum(axis=1), "years": years_of(self.said)}
         own |= {"distance": distances(*as_they_are)}
@@ -123,7 +161,8 @@ class Trial:
         return differences(self.truths, thresholds, one, other)
 
     def picture(self, ager: Ager, contract: AgeingContract) -> np.ndarray:
-        """Some sessions, the youngest face first, then made and true ones of the other ages in turn."""
+        """Some sessions, each its face of the middle age first, then in turn what that was made at each age, and the
+        true one."""
         sessions = np.unique(self.truths.session)
         whole = [s for s in sessions if (self.truths.session == s).sum() == len(np.unique(self.truths.years))]
         some = [whole[int(i)] for i in np.unique(np.linspace(0, len(whole) - 1, SHOWN).round())] if whole else []

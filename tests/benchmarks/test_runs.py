@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,3 +89,18 @@ def test_a_run_that_fails_ends_all_but_what_was_begun(tmp_path: Path) -> None:
         bench.make(failing, 2)
     assert ("ends", "one", 7) in bench.events
     assert not any(name == "few" for _, name, _ in bench.events)
+
+
+def test_a_run_has_taken_as_long_as_its_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own balancing was counted too."""
+    clock, seconds = [0.0], {"balance": 60, "train": 120, "evaluate": 600}
+
+    def psface(self: Benchmark, *arguments: str | Path) -> None:
+        clock[0] += seconds[str(arguments[0])]
+
+    monkeypatch.setattr("benchmarks.runs.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(Benchmark, "psface", psface)
+    assert (
+        Benchmark(tmp_path, tmp_path / "results.csv", "make it").fit_and_score("few", RUNS["few"], 7, Path("few")) == 2
+    )
+    assert clock[0] == sum(seconds.values())

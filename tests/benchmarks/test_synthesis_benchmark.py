@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,55 @@ def test_nobody_judges_with_the_seed_that_made(tmp_path: Path) -> None:
         tuned = [read.train[f"{kind}-{made}"] for made in synthesis.TUNED]
         assert len({each.model_copy(update={"synthetic": "none"}).model_dump_json() for each in tuned}) == 1
         assert {each.start for each in tuned} == {f"{kind}-few"}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the recipe's parameters, whose runs are nobody's."""
+    shutil.copy(synthesis.RECIPE / "params.yaml", tmp_path)
+    monkeypatch.setattr(synthesis, "RECIPE", tmp_path)
+    return tmp_path / "params.yaml"
+
+
+def test_runs_by_other_parameters_are_not_gone_on_with(recipe: Path) -> None:
+    """A changed recipe went on with what an earlier one had left, and rows of both stood in one table."""
+    synthesis.begin(8)
+    (synthesis.place(8) / "frame" / "train").mkdir(parents=True)
+    synthesis.begin(8)
+    text, kept = recipe.read_text(), (synthesis.place(8) / "params.yaml").read_text()
+    entries = yaml.safe_load(text)
+    entries["synthesise"]["maps"]["steps"] += 1  # whose runs are not there
+    entries["synthesise"]["frame-onehot"]["steps"] += 1  # with which `frame` is compared
+    recipe.write_text(yaml.safe_dump(entries))
+    with pytest.raises(SystemExit, match=r"synthesise\.frame-onehot has changed .* move frame away"):
+        synthesis.begin(8)
+    assert (synthesis.place(8) / "params.yaml").read_text() == kept
+    entries["synthesise"]["frame-onehot"]["steps"] -= 1
+    recipe.write_text(yaml.safe_dump(entries))
+    synthesis.begin(8)
+    assert (synthesis.place(8) / "params.yaml").read_text() != kept
+
+
+def test_both_recipes_deal_people_alike() -> None:
+    """The truths are of the test people of recipes/aifr: elsewhere some would have been trained on."""
+    own, theirs = (
+        yaml.safe_load((synthesis.RECIPE.parent / name / "params.yaml").read_text()) for name in ("fas", "aifr")
+    )
+    assert own["balance"] | {"age_span": 0} == theirs["balance"] | {"age_span": 0}
+
+
+def test_every_run_is_compared_with_others() -> None:
+    values = synthesis.params_of(7)
+    names = [name for kind in synthesis.KINDS for part in synthesis.compared(kind) for name in part]
+    assert sorted(names) == sorted({*values["train"], *values["synthesise"]} - {"defaults"})
+
+
+def test_a_command_that_fails_ends_all_with_its_code(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "COMMAND", "import sys; open(f'{sys.argv[2]}.begun', 'w'); sys.exit(3)")
+    with pytest.raises(SystemExit) as end:
+        synthesis.main(["--seeds", "7", "8", "9", "--jobs", "1"])
+    assert end.value.code == 3
+    assert 1 <= len(list(recipe.parent.glob("runs/*/*/*.begun"))) < 6  # the other tasks were not begun
 
 
 def test_rows_stand_beside_those_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

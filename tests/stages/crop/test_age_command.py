@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from pipeline.ageing import AgeingContract, AgeingRun, save_ageing
 from pipeline.cli import main
 from pipeline.contract import Contract, Network
 from pipeline.faces import PREPROCESSING
-from pipeline.maps import read_maps
+from pipeline.maps import read_maps, write_maps
 from pipeline.sessions import Session
 
 SIZE = 64
@@ -144,7 +145,26 @@ def test_what_cannot_be_aged_is_told_in_a_line(
     assert "data/frames/1/im0.png: " in refused(capsys, "data/frames/1/im0.png", *old, *end)
     assert "nope.png" in refused(capsys, "nope.png", *old, *end)
     assert "contract.json is missing" in refused(capsys, image, "--run", "nobody", "--to", "65", *end)
+    for path, run in ((image, "old"), (maps, "maps")):
+        before = Path(path).read_bytes()
+        message = "is the face to be aged, and would be written over"
+        assert message in refused(capsys, path, "--run", run, "--to", "65", "-o", f"data/../{path}")
+        assert Path(path).read_bytes() == before
     assert not list(Path().glob("x.*"))
+
+
+def test_maps_that_do_not_cover_the_face_are_named(
+    photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = photographed(1)[0]
+    make_run("maps", ["normal"])
+    path = Path(f"data/maps/{session.id}.exr")
+    maps = read_maps(path)
+    folder = Path("frames") / session.id
+    folder.parent.mkdir(parents=True)
+    Path("data/frames/0").rename(folder)
+    write_maps(path, replace(maps, mask=np.zeros_like(maps.mask)))
+    assert f"{folder}: the maps cover 0%" in refused(capsys, str(folder), "--run", "maps", "--to", "65", "-o", "x.png")
 
 
 def test_a_damaged_run_is_told_in_a_line(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from agedfaces import make_seeing, write_params
@@ -15,6 +16,7 @@ from torch import Tensor
 from pipeline.ageing import AgeingContract, load_ageing
 from pipeline.cli import main
 from pipeline.errors import UserError
+from pipeline.tables import write_parquet
 from stages.synthesise.judging import distances, read_truths
 from stages.synthesise.verdict import Means
 
@@ -58,6 +60,7 @@ def test_a_synthesis_that_changes_nothing_is_as_far_as_the_faces_themselves(
     assert found["counts"] == {"subjects": 2, "faces": 8, "pairs": 8}
     assert found["identity"]["cosine"]["value"] == pytest.approx(1, abs=1e-5)
     assert found["identity"]["far=1e-2"]["kept"]["value"] == 1
+    assert {name for name in found["identity"] if "=" in name} == {"far=1e-2"}  # 1e-3 asks for 30,000 impostor pairs
     assert found["distance"]["frame"]["made"]["value"] == pytest.approx(0, abs=1e-7)
     assert found["way"]["step"]["value"] == 0
     assert found["age"]["error"]["value"] == pytest.approx(found["age"]["error_of_truth"]["value"], abs=1e-3)
@@ -87,6 +90,28 @@ def test_nobody_judges_what_was_made_before_him(truths: Path, capsys: pytest.Cap
     assert "train one that sees the same" in refused(capsys, "judge", "aged", "--judge", "runs/normals/train")
     told = refused(capsys, *JUDGE, "--truths", "data/sessions.parquet", "--truths-faces", "data/faces")
     assert "no truth of `psface truths`" in told
+
+
+def test_nobody_judges_what_the_rival_was_made_before_him(truths: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the baseline would be judged by the network that it was trained to please."""
+    main(["synthesise", "aged"])
+    main(["synthesise", "aged", "--recogniser", "runs/judge/train", "--output", "runs/other/synthesise"])
+    make_seeing(Path("runs/normals/train"), "normal")
+    main(["synthesise", "aged", "--recogniser", "runs/normals/train", "--output", "runs/bent/synthesise"])
+    capsys.readouterr()
+    assert "take another's word" in refused(capsys, *JUDGE, "--against", "runs/other/synthesise")
+    assert "train one that sees the same" in refused(capsys, *JUDGE, "--against", "runs/bent/synthesise")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_truths_are_of_people_whom_nothing_was_trained_or_chosen_on(
+    truths: Path, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    main(["synthesise", "aged"])
+    table = pd.read_parquet("data/splits.parquet")
+    write_parquet("data/splits.parquet", table.assign(split=table["split"].mask(table["subject"] == "1022", split)))
+    capsys.readouterr()
+    assert f"subject 1022 of the truths is in {split}" in refused(capsys, *JUDGE)
 
 
 def test_distances_in_closed_form() -> None:

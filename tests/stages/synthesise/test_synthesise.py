@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -57,8 +58,25 @@ def test_the_recogniser_is_left_as_it_was(ready: Path) -> None:
     assert (RUN / "recogniser.safetensors").read_bytes() == Path("runs/seeing/train/weights.safetensors").read_bytes()
 
 
-def test_it_learns_and_the_mean_follows(ready: Path) -> None:
-    """After one step the mean is close to the generator; after six they differ, and neither is the start."""
+def test_the_mean_follows_fast_at_first_and_then_slowly() -> None:
+    """Of a generator whose weights and counters are 1, from 0: an eleventh is left after one step."""
+    generator, mean = (torch.nn.BatchNorm1d(2) for _ in range(2))
+    for network, value in ((generator, 1), (mean, 0)):
+        network.load_state_dict({name: torch.full_like(x, value) for name, x in network.state_dict().items()})
+    left = 1.0
+    for step, share in ((1, 1 / 11), (2, 2 / 12), (1000, 0.95)):
+        now = SimpleNamespace(
+            params=Synthesise(recogniser="x", average=0.95), step=step, generator=generator, mean=mean
+        )
+        fit.Synthesiser._average(now)  # type: ignore[arg-type]
+        left *= share
+        assert mean.running_var.tolist() == pytest.approx([1 - left] * 2)
+    assert mean.num_batches_tracked == 1
+    assert bool((generator.weight == 1).all())
+
+
+def test_it_learns(ready: Path) -> None:
+    """Every weight of the mean that is kept differs after six steps from what it was after one."""
     write_params(steps=1)
     main(["synthesise", "aged"])
     start = load_ageing(RUN).generator

@@ -13,8 +13,8 @@ TUNED = ("few", "none", "all", "selective")
 
 
 def cell(found: Results, run: str, metric: str, *, signed: bool = False) -> str:
-    """As `Results.cell`; years, degrees and what is told of the way with two digits."""
-    coarse = any(part in metric for part in ("age", "normal", "way", "leap", "step", "detour"))
+    """As `Results.cell`; years, degrees and ratios of the way with two digits."""
+    coarse = any(part in metric for part in ("age", "normal", "leap", "detour"))
     return found.cell(run, metric, signed=signed, digits=2 if coarse else 3)
 
 

@@ -147,6 +147,25 @@ def test_what_cannot_be_aged_is_told_in_a_line(
     assert not list(Path().glob("x.*"))
 
 
+def test_what_is_read_stays(photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]) -> None:
+    """`-o` with the photograph's own name put the aged face in its place."""
+    session = photographed(1)[0]
+    make_run("old", ["frame"])
+    make_run("maps", ["albedo", "normal", "depth"])
+    image, maps = Path("data/frames/0/im0.png"), Path(f"data/maps/{session.id}.exr")
+    before, end = (image.read_bytes(), maps.read_bytes()), ["--to", "65", "-o"]
+    for given, out in ((image, "./data/frames/../frames/0/im0.png"), (image.parent, str(image))):
+        assert "give another name" in refused(capsys, str(given), "--run", "old", *end, out)
+    folder = Path(session.id.split("/")[0]) / session.id.split("/")[1]
+    folder.mkdir(parents=True)
+    for given in (maps, folder):
+        assert "give another name" in refused(capsys, str(given), "--run", "maps", *end, str(maps))
+    Path("folder.png").mkdir()
+    assert "folder.png is a folder" in refused(capsys, str(image), "--run", "old", *end, "x.png", "-o", "folder.png")
+    assert (image.read_bytes(), maps.read_bytes()) == before
+    assert not Path("x.png").exists()
+
+
 def test_a_damaged_run_is_told_in_a_line(
     photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]
 ) -> None:

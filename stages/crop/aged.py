@@ -4,6 +4,7 @@ came as: a picture, or maps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from models.ager import Ager, restore_ager
 from pipeline.ageing import AgeingContract, load_ageing
-from pipeline.errors import UserError
+from pipeline.errors import Rejected, UserError
 from pipeline.faces import COLOUR, DEPTH_GAIN, preprocess
 from pipeline.geometry import move_points, scale_of
 from pipeline.images import write_picture
@@ -154,7 +155,10 @@ def read_subject(contract: AgeingContract, path: Path, maps_folder: Path) -> Fac
     if photographs and (frames is None or (COLOUR in wanted and path.is_dir())):
         raise UserError(f"{path}: the run sees {', '.join(photographs)}: give a photograph")
     points = find_points(path, frames, maps)
-    values = cut(frames, maps, points, size)
+    try:
+        values = cut(frames, maps, points, size)
+    except Rejected as reason:
+        raise Rejected(f"{path}: {reason}") from reason
     values["frame"] = values["frame"][..., :1]
     if COLOUR in wanted:
         values[COLOUR] = cut_colour(str(path), points, size)
@@ -167,7 +171,7 @@ def _attributes(maps: Maps, matrix: np.ndarray) -> dict[str, str]:
     """Those of the maps, with the width of a pixel of the aligned face."""
     found = dict(maps.attributes)
     try:
-        found["pitch"] = repr(float(found["pitch"]) / scale_of(matrix))
+        pitch = float(found.pop("pitch"))
     except (KeyError, ValueError):  # not known, or null
-        found.pop("pitch", None)
-    return found
+        return found
+    return {**found, "pitch": repr(pitch / scale_of(matrix))} if 0 < pitch < math.inf else found

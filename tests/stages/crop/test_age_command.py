@@ -16,7 +16,7 @@ from pipeline.ageing import AgeingContract, AgeingRun, save_ageing
 from pipeline.cli import main
 from pipeline.contract import Contract, Network
 from pipeline.faces import PREPROCESSING
-from pipeline.maps import read_maps
+from pipeline.maps import read_maps, write_maps
 from pipeline.sessions import Session
 
 SIZE = 64
@@ -145,6 +145,32 @@ def test_what_cannot_be_aged_is_told_in_a_line(
     assert "nope.png" in refused(capsys, "nope.png", *old, *end)
     assert "contract.json is missing" in refused(capsys, image, "--run", "nobody", "--to", "65", *end)
     assert not list(Path().glob("x.*"))
+
+
+@pytest.mark.parametrize("pitch", ["nan", "0", "-1", "inf", "null", "wide"])
+def test_a_pitch_that_means_nothing_is_none(photographed: Callable[..., list[Session]], pitch: str) -> None:
+    """It ended the mesh after the picture and the maps were written, and stood in the maps."""
+    session = photographed(1)[0]
+    make_run("maps", ["albedo", "normal", "depth"])
+    path = f"data/maps/{session.id}.exr"
+    maps = read_maps(path)
+    maps.attributes["pitch"] = pitch
+    write_maps(path, maps)
+    main(["age", path, "--run", "maps", "--to", "65", "-o", "old.exr", "-o", "old.ply"])
+    assert "pitch" not in read_maps("old.exr").attributes
+    assert Path("old.ply").is_file()
+
+
+def test_maps_without_a_face_are_named(
+    photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = photographed(1)[0]
+    make_run("maps", ["normal"])
+    path = f"data/maps/{session.id}.exr"
+    maps = read_maps(path)
+    maps.mask[:] = False
+    write_maps(path, maps)
+    assert f"{path}: the maps cover 0%" in refused(capsys, path, "--run", "maps", "--to", "65", "-o", "x.png")
 
 
 def test_what_is_read_stays(photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.embedding import Embedded
 from pipeline.cli import main
 from pipeline.contract import load_run
+from pipeline.errors import UserError
 from pipeline.madefaces import MadeFaces, MixedStore, mixed, read_made
 from pipeline.samples import Samples
 from stages.synthesise import picking
@@ -140,6 +141,9 @@ def test_recognition_is_trained_on_what_was_selected(ready: Path, capsys: pytest
         main(["train", "frame"])
     assert "no made face was kept" in capsys.readouterr().err
     kept.loc[::3, "kept"] = True
+    kept.iloc[1:].to_parquet("data/made/made.parquet")  # of other faces
+    with pytest.raises(UserError, match="frame.npy is not what `psface select` writes"):
+        read_made(Path("data/made"), ["frame"], selective=True)
     kept.to_parquet("data/made/made.parquet")
     assert len(read_made(Path("data/made"), ["frame"], selective=True).age) == -(-len(table) // 3)
     main(["train", "frame"])

@@ -142,7 +142,7 @@ def test_recognition_is_trained_on_what_was_selected(ready: Path, capsys: pytest
     assert "no made face was kept" in capsys.readouterr().err
     kept.loc[::3, "kept"] = True
     kept.iloc[1:].to_parquet("data/made/made.parquet")  # of other faces
-    with pytest.raises(UserError, match="frame.npy is not what `psface select` writes"):
+    with pytest.raises(UserError, match="is not what `psface select` writes"):
         read_made(Path("data/made"), ["frame"], selective=True)
     kept.to_parquet("data/made/made.parquet")
     assert len(read_made(Path("data/made"), ["frame"], selective=True).age) == -(-len(table) // 3)

@@ -80,6 +80,23 @@ def check_replaceable(
         raise UserError(f"{folder} is there already and is no {what}: choose another {option}")
 
 
+def check_writable_beside(outs: Iterable[Path], *, read: Iterable[Path]) -> None:
+    """Refuse to write files over those that they are made from, or where a folder is.
+
+    Raises
+    ------
+    UserError
+        One of ``outs`` is such a place; a folder among ``read`` stands for the files in it.
+    """
+    kept = {os.path.realpath(path) for path in read}
+    for out in outs:
+        place = os.path.realpath(out)
+        if place in kept or (os.path.exists(place) and os.path.dirname(place) in kept):
+            raise UserError(f"{out} is what is read: give another name, so that it stays")
+        if os.path.isdir(place):
+            raise UserError(f"{out} is a folder: give the name of a file")
+
+
 def why_unwritable(place: Path) -> OSError:
     """Why nothing can be written to a place: the system's own word, which OpenEXR and torch do not hand on."""
     try:

@@ -79,7 +79,7 @@ def read_made(folder: Path, modalities: Sequence[str], *, selective: bool) -> Ma
             raise UserError(f"{path} is missing: these faces were made by a run that sees other modalities") from None
         except Exception as error:  # numpy reads a header as Python is read: ValueError, TokenError, EOFError, ...
             raise UserError(f"{path} is not what `psface select` writes: run it again") from error
-        if faces[name].ndim != 4 or not np.isfinite(faces[name]).all():
+        if len(array) != len(table) or faces[name].ndim != 4 or not np.isfinite(faces[name]).all():
             raise UserError(f"{path} is not what `psface select` writes: run it again")
     rows = table.iloc[chosen]
     return MadeFaces(rows["session"].to_numpy(dtype=str), rows["age"].to_numpy(dtype=float), faces)

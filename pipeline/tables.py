@@ -33,7 +33,7 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
         write(beside)
         os.replace(beside, path)
     except OSError as error:
-        raise _named(error, path) from error
+        raise named(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
@@ -63,12 +63,12 @@ def written_together(folder: str | Path, last: str) -> Iterator[Path]:
         for path in sorted(beside.iterdir(), key=lambda path: path.name == last):
             os.replace(path, folder / path.name)
     except OSError as error:
-        raise _named(error, folder) from error
+        raise named(error, folder) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _named(error: OSError, path: Path) -> OSError:
+def named(error: OSError, path: Path) -> OSError:
     """The error with the name that the user knows, and the reason in the system's words."""
     known = error.errno or next((n for n in (errno.ENOSPC, errno.EROFS) if os.strerror(n) in str(error)), errno.EIO)
     return OSError(known, os.strerror(known), str(path))

@@ -23,6 +23,7 @@ from typing import IO, Any, TypeVar
 
 from pipeline.errors import PsfaceError, UserError
 from pipeline.recorded import DONE, is_recorded, keep_lock, mark_done, settle
+from pipeline.tables import named
 
 ROOT = Path(".psface")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -245,11 +246,16 @@ def _place(source: Path, target: Path, *, move: bool) -> None:
     shutil.rmtree(beside, ignore_errors=True)  # of a killed run
     beside.unlink(missing_ok=True)
     copy = shutil.copyfile if move else _link
-    if source.is_dir():
-        shutil.copytree(source, beside, copy_function=copy)
-    else:
-        copy(source, beside)
-    os.replace(beside, target)
+    try:
+        if source.is_dir():
+            shutil.copytree(source, beside, copy_function=copy)
+        else:
+            copy(source, beside)
+        os.replace(beside, target)
+    except OSError as error:  # shutil's has a list of all files
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.unlink(missing_ok=True)
+        raise named(error, target) from error
 
 
 def _link(source: str | Path, target: str | Path) -> None:

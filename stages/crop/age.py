@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.errors import Rejected, UserError
+from pipeline.files import check_writable_beside
 from pipeline.progress import wrote
 
 PICTURES, MAPS, MESHES = (".png", ".jpg", ".jpeg"), (".exr",), (".ply", ".glb")
@@ -37,7 +38,9 @@ def command(path: Path, run: str, wanted: str | None, strip: bool, outs: tuple[P
             raise UserError(f"{out}: {what}; give a name that ends in {', '.join(kinds)}")
     from pipeline.ageing import ageing_folder
     from stages.crop.aged import Face, load_ager, read_subject  # and torch with it
+    from stages.crop.judge import maps_of
 
+    check_writable_beside(outs, read=[path, maps_of(path, maps)])
     folder = ageing_folder(run)
     contract, ager = load_ager(folder)
     groups = contract.groups if wanted is None else [contract.group(wanted)]

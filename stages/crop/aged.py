@@ -4,7 +4,7 @@ came as: a picture, or maps.
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +78,8 @@ class Face:
         return {name: preprocess(self.values[name][None], self.mask[None], name) for name in self.modalities}
 
     def check(self, outs: Sequence[Path]) -> None:
-        """Refuse to write what this face has not, or over what it was read from."""
+        """Refuse to write what this face has not."""
         for out in outs:
-            if os.path.realpath(out) == os.path.realpath(self.path):
-                raise UserError(f"{out} is the face to be aged, and would be written over: choose another -o")
             if out.suffix.lower() in (".exr", *MESHES) and self.attributes is None:
                 raise UserError(f"{out}: {self.path} has no maps, and its aged face is a picture: give a .png or .jpg")
             if out.suffix.lower() in MESHES and "depth" not in self.modalities:
@@ -173,7 +171,7 @@ def _attributes(maps: Maps, matrix: np.ndarray) -> dict[str, str]:
     """Those of the maps, with the width of a pixel of the aligned face."""
     found = dict(maps.attributes)
     try:
-        found["pitch"] = repr(float(found["pitch"]) / scale_of(matrix))
+        pitch = float(found.pop("pitch"))
     except (KeyError, ValueError):  # not known, or null
-        found.pop("pitch", None)
-    return found
+        return found
+    return {**found, "pitch": repr(pitch / scale_of(matrix))} if 0 < pitch < math.inf else found

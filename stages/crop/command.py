@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.files import check_replaceable
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, warm_up
 from pipeline.params import Crop, section
@@ -43,6 +44,8 @@ def command(params_path: str, sessions: str, maps: str, out: str, device: str, j
     session has no face.
     """
     params = section(params_path, "crop", Crop)
+    own = Path(out, "index.parquet").is_file()
+    check_replaceable(Path(out), option="--out", what="folder of faces", is_own=own, made_from=[sessions, maps])
     if device == "cpu":
         warm_up(jobs, "stages.crop.detector")  # with torch, which takes longer than all that is read here
     table = read_sessions(sessions)

@@ -96,7 +96,7 @@ def read_face(path: Path, maps_folder: Path) -> tuple[np.ndarray | None, Maps | 
         frames = [read_frame(f) for f in sorted(files, key=lambda f: natural_order(f.name))]
         if len({frame.shape for frame in frames}) > 1:
             raise Rejected(f"{path}: its photographs differ in size")
-        place = maps_folder / path.resolve().parent.name / f"{path.resolve().name}.exr"
+        place = maps_of(path, maps_folder)
         return np.stack(frames), read_maps(place) if place.is_file() else None
     if path.suffix.lower() == ".exr":
         try:
@@ -107,6 +107,11 @@ def read_face(path: Path, maps_folder: Path) -> tuple[np.ndarray | None, Maps | 
             except Rejected:
                 raise not_maps from None
     return read_frame(path)[None], None
+
+
+def maps_of(folder: Path, maps_folder: Path) -> Path:
+    """Where the maps of a session are that is given as its folder."""
+    return maps_folder / folder.resolve().parent.name / f"{folder.resolve().name}.exr"
 
 
 def _prepared(contract: Contract, path: Path, frames: np.ndarray | None, maps: Maps | None) -> Mapping[str, np.ndarray]:

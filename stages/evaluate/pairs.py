@@ -138,7 +138,10 @@ def _numbered(subject: str, own: dict[str, int]) -> dict[int, int]:
 def _lfws(path: Path, lines: list[Fields], known: Sessions) -> Pairs:
     """A list whose first line tells its folds."""
     if not lines or len(lines[0]) != 2 or not all(map(_is_number, lines[0])):
-        raise UserError(f"{path}: its first line is to hold two numbers, of folds and of genuine pairs in each")
+        raise UserError(
+            f"{path}: its first line is to hold two numbers, of folds and of genuine pairs in each, or a pair, with "
+            "tabs or spaces between its fields"
+        )
     folds, each = (int(text) for text in lines[0])
     if folds < 2 or each < 1 or len(lines) != 1 + 2 * folds * each:
         raise UserError(f"{path}: {len(lines) - 1} pairs, not {folds} folds of {each} genuine and {each} impostor ones")

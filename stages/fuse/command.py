@@ -51,11 +51,16 @@ def command(
     settings = parameters.section(params, "fuse", parameters.Fuse, name)
 
     from pipeline.contract import load_run
+    from pipeline.files import check_replaceable
     from pipeline.progress import wrote
     from pipeline.samples import read_to_fit
     from pipeline.work import StageWork, key_of, source
     from stages.fuse.fit import Fuser
 
+    target = output or runs / name / "train"
+    branches = [runs / modality / "train" for modality in settings.modalities]
+    own, read = (target / "contract.json").is_file(), [faces, sessions, splits, *branches]
+    check_replaceable(target, option="--output", what="run", is_own=own, made_from=read)
     trained = {modality: load_run(runs / modality / "train") for modality in settings.modalities}
     contract = trained[settings.modalities[0]][0]
     samples, stores = read_to_fit(
@@ -66,8 +71,6 @@ def command(
         attributes=list(contract.attributes),
         vocabulary=contract.vocabulary,
     )
-    target = output or runs / name / "train"
-    branches = [runs / modality / "train" for modality in settings.modalities]
     key = key_of(name, settings, faces, sessions, splits, *branches, str(target), *source(*CODE))
     with StageWork(f"fuse/{name}", key=key) as work:
         fused = Fuser(name, settings, trained, *samples, stores, work.dir).fit()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import PsfaceError, Rejected
+from pipeline.files import check_replaceable
 from pipeline.maps import write_maps
 from pipeline.options import device_option, jobs_option
 from pipeline.parallel import Jobs, map_sessions
@@ -47,6 +48,8 @@ def command(params_path: str, sessions: str, out: str, quality: str, device: tor
     """
     settings = section(params_path, "reconstruct", Reconstruct)
     table = read_sessions(sessions)
+    read = [sessions, *(name for session in table for name in session.frames)]
+    check_replaceable(Path(out), option="--out", what="folder of maps", is_own=_is_of_maps(out), made_from=read)
     frames = stamps_of(name for session in table for name in (*session.frames, session.ambient) if name)
     with StageWork("reconstruct", key=key_of(settings, Path(sessions), frames, *source(*CODE))) as work:
         one = partial(reconstruct_session, settings=settings, folder=work.dir, device=device)
@@ -61,6 +64,12 @@ def command(params_path: str, sessions: str, out: str, quality: str, device: tor
     for note in told(rows):
         click.echo(f"note: {note}", err=True)
     wrote(out, quality, note=f"{len(rows) - len(rejected)} sessions, {len(rejected)} rejected")
+
+
+def _is_of_maps(folder: str) -> bool:
+    """Whether a folder holds maps alone, a folder a subject."""
+    maps = list(Path(folder).glob("*/*"))
+    return bool(maps) and all(path.suffix == ".exr" and path.is_file() for path in maps)
 
 
 def told(rows: list[dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.files import check_replaceable
 from pipeline.options import jobs_option
 from pipeline.parallel import Jobs, map_sessions
 from pipeline.params import Simulate, section
@@ -37,6 +38,9 @@ def command(out: Path, params: Path, jobs: Jobs) -> None:
     settings = section(params, "simulate", Simulate)
     from stages.simulate.sessions import TOGETHER, by_subject, clear_torn, plan, simulate_sessions
 
+    sessions = list(out.glob("*/*"))
+    own = bool(sessions) and all((session / "truth.exr").is_file() for session in sessions)
+    check_replaceable(out, option="--out", what="folder of simulated sessions", is_own=own)
     items = plan(settings)
     with StageWork("simulate", key=key_of(settings, *source(*CODE))) as work:
         make = partial(simulate_sessions, settings, work.dir)

@@ -47,7 +47,9 @@ def command(
     """
     settings = parameters.section(params, "synthesise", parameters.Synthesise, name)
 
+    from pipeline.ageing import SEEING
     from pipeline.attributes import AGE
+    from pipeline.files import check_replaceable
     from pipeline.fitting import make_fabric
     from pipeline.progress import wrote
     from pipeline.samples import read_to_fit
@@ -57,6 +59,8 @@ def command(
 
     trained = recogniser or Path("runs") / settings.recogniser / "train"
     target = output or Path("runs") / name / "synthesise"
+    own, read = (target / SEEING).is_file(), [faces, sessions, splits, trained]
+    check_replaceable(target, option="--output", what="synthesis", is_own=own, made_from=read)
     key = key_of(name, settings, faces, sessions, splits, trained, str(target), *source(*CODE))
     with StageWork(f"synthesise/{name}", key=key) as work:
         seeing = load_recogniser(trained)

@@ -80,6 +80,9 @@ def read_truths(sessions: Path, faces: Path, modalities: Sequence[str]) -> Truth
     packed = Faces(faces)
     row = packed.rows_for(table["id"].tolist())
     table = table[row >= 0]
+    alone = f"{sessions}: no session has a face at two ages in {faces}: run `psface truths` and crop first"
+    if not len(table):
+        raise UserError(alone)
     named = [truth_of(name) for name in table["id"]]
     session, years = np.array([n for n, _ in named], dtype=str), np.array([y for _, y in named], dtype=int)
     index = packed.index.set_index("session").reindex(table["id"])
@@ -89,7 +92,7 @@ def read_truths(sessions: Path, faces: Path, modalities: Sequence[str]) -> Truth
     swap = read_swaps(modalities, faces=packed, sessions=sessions, names=table["id"].tolist())
     truths = Truths(session, table["subject"].to_numpy(dtype=str), years, drawn, seen, swap)
     if not len(truths.pairs):
-        raise UserError(f"{sessions}: no session has a face at two ages in {faces}: run `psface truths` and crop first")
+        raise UserError(alone)
     return truths
 
 
@@ -181,7 +184,7 @@ def make_all(
     """
     unit = directions(own.embeddings)
     device = next(judge.parameters()).device
-    meant = np.array([contract.group(str(years)) for years in truths.years])
+    meant = _meant(contract, truths)
     found = _Gathered()
     for chunk in chunks:
         faces = {name: x[chunk] for name, x in truths.faces.items()}
@@ -202,6 +205,14 @@ def make_all(
     distance = {name: np.concatenate([each[name] for each in found.distance]) for name in truths.faces}
     cosine, years = np.concatenate(found.cosine), np.concatenate(found.years)
     return _sorted(np.concatenate(found.pairs), cosine, years, distance, np.concatenate(found.ways))
+
+
+def _meant(contract: AgeingContract, truths: Truths) -> np.ndarray:
+    """The group (T,) of each truth's years."""
+    try:
+        return np.array([contract.group(str(years)) for years in truths.years])
+    except UserError as error:
+        raise UserError(f"{error}: give `simulate.truths.ages` of those, or train on people of more ages") from error
 
 
 def _sorted(pairs: np.ndarray, cosine: np.ndarray, years: np.ndarray, distance: dict, ways: np.ndarray) -> Made:

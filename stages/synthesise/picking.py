@@ -30,11 +30,13 @@ CHUNK = 64
 
 
 def draw_groups(contract: AgeingContract, age: np.ndarray, each: int, seed: int) -> np.ndarray:
-    """Groups (N, each) for faces of these ages (N,): of those that can be made not their own, none twice before all."""
+    """Groups (N, each) for faces of these ages (N,): of those that can be made, none twice and not their own; fewer
+    than ``each`` where there are no more.
+    """
     own = age_groups(torch.from_numpy(age), len(contract.bounds) + 1).numpy()
     rng = np.random.default_rng(seed)
     rows = [rng.permutation([group for group in contract.groups if group != mine]) for mine in own]
-    return np.array([np.resize(row, each) for row in rows])
+    return np.array([row[: min(each, len(contract.groups) - 1)] for row in rows])
 
 
 def pick(
@@ -57,7 +59,7 @@ def pick(
     for chunk in track(chunks, f"select {contract.run}"):
         faces, swap = store.take(chunk), store.swap(chunk)
         real = directions(embed(judge, faces, device=device, mirror=mirror, swap=swap).embeddings)
-        for column in range(each):
+        for column in range(groups.shape[1]):
             aged = _brought(ager, faces, groups[chunk, column])
             said = embed(judge, aged, device=device, mirror=mirror, swap=swap)
             unit = directions(said.embeddings)

@@ -69,6 +69,7 @@ def command(
     """
     settings = parameters.section(params, "train", parameters.Train, name)
 
+    from pipeline.files import check_replaceable
     from pipeline.progress import wrote
     from pipeline.samples import read_to_fit
     from pipeline.work import StageWork, key_of, source
@@ -88,6 +89,13 @@ def command(
     read = read if settings.synthetic == "none" else partial(read_mixed, read, made, settings)
     begun = (start or Path("runs") / settings.start / "train") if settings.start else None
     target = output or Path("runs") / name / "train"
+    check_replaceable(
+        target,
+        option="--output",
+        what="run",
+        is_own=(target / "contract.json").is_file(),
+        made_from=[faces, sessions, splits, *made_of(settings, made), *filter(None, [begun])],
+    )
     key = key_of(name, settings, faces, sessions, splits, str(target), begun, *source(*CODE), *made_of(settings, made))
     with StageWork(f"train/{name}", key=key) as work:
         validation = train(name, settings, read, work.dir, start=begun, processes=processes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -323,3 +324,24 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_points_to_is_left_alone(work
         work.publish(work.dir / "made", "out")
     assert not Path("out").is_symlink()
     assert Path("elsewhere/mine").read_text() == "mine"
+
+
+def test_a_full_disk_elsewhere_is_told_in_the_systems_words(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where results are copied: what a full disk took stayed beside, and the message was shutil's list of all files."""
+
+    def elsewhere(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def full(source: str, target: str) -> None:
+        Path(target).touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with StageWork("crop", key="0" * 16) as work:
+        (work.dir / "faces").mkdir()
+        (work.dir / "faces/frame.npy").touch()
+        monkeypatch.setattr(os, "replace", elsewhere)
+        monkeypatch.setattr(shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left") as told:
+            work.publish(work.dir / "faces", "out/faces")
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, "out/faces")
+    assert not list(Path("out").iterdir())

@@ -145,11 +145,6 @@ def test_what_cannot_be_aged_is_told_in_a_line(
     assert "data/frames/1/im0.png: " in refused(capsys, "data/frames/1/im0.png", *old, *end)
     assert "nope.png" in refused(capsys, "nope.png", *old, *end)
     assert "contract.json is missing" in refused(capsys, image, "--run", "nobody", "--to", "65", *end)
-    for path, run in ((image, "old"), (maps, "maps")):
-        before = Path(path).read_bytes()
-        message = "is the face to be aged, and would be written over"
-        assert message in refused(capsys, path, "--run", run, "--to", "65", "-o", f"data/../{path}")
-        assert Path(path).read_bytes() == before
     assert not list(Path().glob("x.*"))
 
 
@@ -165,6 +160,51 @@ def test_maps_that_do_not_cover_the_face_are_named(
     Path("data/frames/0").rename(folder)
     write_maps(path, replace(maps, mask=np.zeros_like(maps.mask)))
     assert f"{folder}: the maps cover 0%" in refused(capsys, str(folder), "--run", "maps", "--to", "65", "-o", "x.png")
+
+
+@pytest.mark.parametrize("pitch", ["nan", "0", "-1", "inf", "null", "wide"])
+def test_a_pitch_that_means_nothing_is_none(photographed: Callable[..., list[Session]], pitch: str) -> None:
+    """It ended the mesh after the picture and the maps were written, and stood in the maps."""
+    session = photographed(1)[0]
+    make_run("maps", ["albedo", "normal", "depth"])
+    path = f"data/maps/{session.id}.exr"
+    maps = read_maps(path)
+    maps.attributes["pitch"] = pitch
+    write_maps(path, maps)
+    main(["age", path, "--run", "maps", "--to", "65", "-o", "old.exr", "-o", "old.ply"])
+    assert "pitch" not in read_maps("old.exr").attributes
+    assert Path("old.ply").is_file()
+
+
+def test_maps_without_a_face_are_named(
+    photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = photographed(1)[0]
+    make_run("maps", ["normal"])
+    path = f"data/maps/{session.id}.exr"
+    maps = read_maps(path)
+    maps.mask[:] = False
+    write_maps(path, maps)
+    assert f"{path}: the maps cover 0%" in refused(capsys, path, "--run", "maps", "--to", "65", "-o", "x.png")
+
+
+def test_what_is_read_stays(photographed: Callable[..., list[Session]], capsys: pytest.CaptureFixture[str]) -> None:
+    """`-o` with the photograph's own name put the aged face in its place."""
+    session = photographed(1)[0]
+    make_run("old", ["frame"])
+    make_run("maps", ["albedo", "normal", "depth"])
+    image, maps = Path("data/frames/0/im0.png"), Path(f"data/maps/{session.id}.exr")
+    before, end = (image.read_bytes(), maps.read_bytes()), ["--to", "65", "-o"]
+    for given, out in ((image, "./data/frames/../frames/0/im0.png"), (image.parent, str(image))):
+        assert "give another name" in refused(capsys, str(given), "--run", "old", *end, out)
+    folder = Path(session.id.split("/")[0]) / session.id.split("/")[1]
+    folder.mkdir(parents=True)
+    for given in (maps, folder):
+        assert "give another name" in refused(capsys, str(given), "--run", "maps", *end, str(maps))
+    Path("folder.png").mkdir()
+    assert "folder.png is a folder" in refused(capsys, str(image), "--run", "old", *end, "x.png", "-o", "folder.png")
+    assert (image.read_bytes(), maps.read_bytes()) == before
+    assert not Path("x.png").exists()
 
 
 def test_a_damaged_run_is_told_in_a_line(

@@ -172,6 +172,14 @@ def test_no_face_at_all_is_a_failure(photographed, capsys):
     assert not Path("data/faces").exists()
 
 
+@pytest.mark.parametrize("out", [".", "data", "data/frames"])
+def test_faces_replace_faces_alone(photographed, capsys, out):
+    """`--out data` put them in the place of the whole folder."""
+    photographed(1)
+    assert "choose another --out" in ends_with(capsys, ["crop", "--jobs", "1", "--out", out], 2)
+    assert Path("data/frames/0/im0.png").is_file()
+
+
 def test_crop_before_reconstruct_says_so(photographed, capsys):
     photographed(1)
     Path("data/maps/s00/v.exr").unlink()

@@ -30,6 +30,7 @@ def test_reads_lfws_shape(tmp_path):
     ("line", "text", "words"),
     [
         (0, "ten", "its first line is to hold two numbers"),
+        (0, "ann,1,2", "with tabs or spaces between its fields"),
         (0, "3\t1", "4 pairs, not 3 folds of 1 genuine and 1 impostor ones"),
         (1, "ann\t1", "line 2: 2 fields"),
         (1, "eve\t1\t2", "line 2: no session 1 of subject eve is among those evaluated"),

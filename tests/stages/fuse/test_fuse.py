@@ -232,6 +232,15 @@ def test_an_unknown_variant_is_refused(ready: Path, capsys: pytest.CaptureFixtur
     assert "candidates" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("output", ["data", "runs/normal/train"])
+def test_a_fusion_replaces_a_run_alone(ready: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
+    """`--output data` put it in the place of the whole folder."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["fuse", "both", "--output", output])
+    assert stopped.value.code == 2
+    assert "which is read: choose another --output" in capsys.readouterr().err
+
+
 def test_nothing_gained_is_plain_concatenation(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "verify", lambda *_: {"auc": 0.9, "eer": 0.2})
     main(["fuse", "both"])

@@ -85,6 +85,18 @@ def test_the_stage(workspace, capfd, scene):
     assert maps.attributes["session"] == "s0/visit"
 
 
+@pytest.mark.parametrize("out", [".", "raw", "other"])
+def test_maps_replace_maps_alone(workspace, capfd, out):
+    """`--out raw` put them in the place of the photographs."""
+    Path("other").mkdir()
+    Path("other/notes.txt").touch()
+    status, _, said = run(capfd, "reconstruct", "--jobs", 1, "--out", out)
+    assert status == 2
+    assert "choose another --out" in said
+    assert Path("raw/s0/im0.png").is_file()
+    assert Path("other/notes.txt").is_file()
+
+
 def test_the_stage_on_a_device(workspace, capfd):
     """`cpu:0` is torch's processor."""
     depths = []

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from small_rig import RIGS, settings
 
+from pipeline.errors import UserError
 from pipeline.params import Frequencies
 from stages.simulate.command import command
 from stages.simulate.photoface import five_landmarks
@@ -53,6 +54,18 @@ def test_command_writes_photofaces_layout_and_the_same_bytes_for_any_jobs(worksp
     assert lines[0] in ("% rig near", "% rig wide")
     assert len((session / "metadata.txt").read_text().splitlines()) == 11
     assert len((session / "metadataII.txt").read_text().split(",")) == 8
+
+
+@pytest.mark.parametrize("out", [".", "data", "data/frames"])
+def test_simulated_sessions_replace_simulated_ones_alone(workspace: Path, out: str) -> None:
+    """`--out data/frames` put them in the place of real photographs."""
+    (workspace / "params.yaml").write_text(PARAMS)
+    kept = workspace / "data/frames/1001/2008-01-07_09-00-00/im0.bmp"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with pytest.raises(UserError, match="choose another --out"):
+        CliRunner().invoke(command, ["--jobs", "1", "--out", out], catch_exceptions=False)
+    assert kept.exists()
 
 
 def test_an_interrupted_run_goes_on_and_a_torn_session_is_made_again(workspace: Path) -> None:

@@ -90,6 +90,17 @@ def test_nobody_judges_what_was_made_before_him(truths: Path, capsys: pytest.Cap
     assert "train one that sees the same" in refused(capsys, "judge", "aged", "--judge", "runs/normals/train")
     told = refused(capsys, *JUDGE, "--truths", "data/sessions.parquet", "--truths-faces", "data/faces")
     assert "no truth of `psface truths`" in told
+    told = refused(capsys, *JUDGE, "--truths-faces", "data/faces")  # none of the truths is there
+    assert "no session has a face at two ages in data/faces" in told
+
+
+def test_ages_that_a_synthesis_cannot_make_are_told(truths: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["synthesise", "aged"])
+    path = Path("runs/aged/synthesise/contract.json")
+    contract = json.loads(path.read_text())
+    path.write_text(json.dumps({**contract, "groups": contract["groups"][1:]}))
+    capsys.readouterr()
+    assert "give `simulate.truths.ages` of those" in refused(capsys, *JUDGE)
 
 
 def test_nobody_judges_what_the_rival_was_made_before_him(truths: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.embedding import Embedded
 from pipeline.cli import main
 from pipeline.contract import load_run
+from pipeline.errors import UserError
 from pipeline.madefaces import MadeFaces, MixedStore, mixed, read_made
 from pipeline.samples import Samples
 from stages.synthesise import picking
@@ -66,6 +67,7 @@ def test_nobody_is_brought_to_his_own_age() -> None:
     assert (groups != own[:, None]).all()
     assert (groups[:, 0] != groups[:, 1]).all()
     assert set(groups.ravel()) == {0, 1, 3}
+    assert sorted(draw_groups(contract, np.array([70.0]), 8, 7)[0]) == [0, 1]  # not one face twice
 
 
 def test_a_face_is_kept_where_identity_and_age_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,11 +141,37 @@ def test_recognition_is_trained_on_what_was_selected(ready: Path, capsys: pytest
         main(["train", "frame"])
     assert "no made face was kept" in capsys.readouterr().err
     kept.loc[::3, "kept"] = True
+    kept.iloc[1:].to_parquet("data/made/made.parquet")  # of other faces
+    with pytest.raises(UserError, match="is not what `psface select` writes"):
+        read_made(Path("data/made"), ["frame"], selective=True)
     kept.to_parquet("data/made/made.parquet")
     assert len(read_made(Path("data/made"), ["frame"], selective=True).age) == -(-len(table) // 3)
     main(["train", "frame"])
     _, second = load_run("runs/frame/train")
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("output", ["data", "data/faces", "mine"])
+def test_made_faces_replace_made_faces_alone(ready: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
+    """`--output data/faces` wrote its frame.npy over the packed one."""
+    Path("mine").mkdir()
+    Path("mine/frame.npy").touch()
+    main(["synthesise", "aged"])
+    before = Path("data/faces/frame.npy").read_bytes()
+    with pytest.raises(SystemExit) as refused:
+        main([*SELECT, "--output", output])
+    assert refused.value.code == 2
+    assert "choose another --output" in capsys.readouterr().err
+    assert Path("data/faces/frame.npy").read_bytes() == before
+
+
+def test_made_faces_of_another_run_do_not_stay(ready: Path) -> None:
+    """Of an earlier run that saw normals: beside the new table they would be taken for its faces."""
+    main(["synthesise", "aged"])
+    main(SELECT)
+    Path("data/made/normal.npy").touch()
+    main(SELECT)
+    assert sorted(path.name for path in Path("data/made").iterdir()) == ["frame.npy", "made.parquet"]
 
 
 def test_a_run_goes_on_from_another(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,6 +134,14 @@ def test_what_cannot_be_trained_is_refused(
     assert message in refused(capsys, "synthesise", "aged")
 
 
+@pytest.mark.parametrize("output", [".", "data", "runs/seeing/train", "runs"])
+def test_a_synthesis_replaces_a_synthesis_alone(ready: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
+    """`--output data` put it in the place of the whole folder."""
+    assert "choose another --output" in refused(capsys, "synthesise", "aged", "--output", output)
+    assert Path("data/faces/frame.npy").is_file()
+    assert Path("runs/seeing/train/contract.json").is_file()
+
+
 def test_unknown_runs_and_keys_are_refused(ready: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "`synthesise.agde` is missing; did you mean `aged`?" in refused(capsys, "synthesise", "agde")
     write_params(recogniser="nobody")

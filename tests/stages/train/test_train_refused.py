@@ -69,6 +69,8 @@ def test_a_loss_that_breaks_is_named(
         (["depth"], "`train.depth` is missing"),
         (["defaults"], "`train.defaults` is missing"),
         (["normal", "--faces", "nowhere"], "is missing: run `psface crop`"),
+        (["normal", "--output", "data"], "data holds data/faces, which is read: choose another --output"),
+        (["normal", "--output", "runs"], "runs is there already and is no run: choose another --output"),
     ],
 )
 def test_mistakes(ready: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

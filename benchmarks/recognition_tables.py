@@ -77,7 +77,8 @@ class Results:
             return ""
         both = pd.DataFrame({"run": found[run], "base": found[base], "chance": found[None]}).dropna()
         left = ((both["run"] - both["chance"]) / (both["base"] - both["chance"]))[both["base"] > both["chance"]]
-        return "" if left.empty else f"{left.mean():.2f} ({left.min():.2f} to {left.max():.2f} of {len(left)})"
+        spread = f" ({left.min():.2f} to {left.max():.2f} of {len(left)})" if len(left) > 1 else ""
+        return "" if left.empty else f"{left.mean():.2f}{spread}"
 
     def done(self, run: str) -> str:
         """How many trainings."""

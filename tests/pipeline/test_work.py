@@ -87,7 +87,8 @@ def test_no_stage_runs_beside_itself(
     text = (repository / "params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("\nsynthesise: {}", "\nsynthesise: {frame: {recogniser: frame}}"))
     write_sessions("data/sessions.parquet", [session("2/b")])
-    importlib.import_module("stages.synthesise.build")  # first: imported below, it would keep the stand-ins
+    for module in ("stages.synthesise.build", "stages.train.mixing"):  # first: imported below, they would keep the
+        importlib.import_module(module)  # stand-ins
     monkeypatch.setattr("pipeline.samples.read_to_fit", lambda *_, **__: ((None, None), (None, None)))
     monkeypatch.setattr("pipeline.contract.load_run", lambda *_: (SimpleNamespace(attributes={}, vocabulary=""), {}))
     name, arguments = STAGES[held]

@@ -6,8 +6,8 @@
     python benchmarks/synthesis.py --rows                    # the rows alone, of the runs that are there
 
 Of each seed and kind of face: a recogniser and a judge (`psface train`), the generator and the one-hot baseline
-(`psface synthesise`), and both before the judge (`psface judge`). By recipes/fas/params.yaml with other seeds; people
-are seen at all their years.
+(`psface synthesise`), and both before the judge (`psface judge`); and before a second one, who weighs the age more. By
+recipes/fas/params.yaml with other seeds; people are seen at all their years.
 
 Fine-tuning is tried where it could help, on people who are seen over few years, as recipes/aifr has them: a recogniser,
 a generator and a network that picks, all of those faces alone; then the recogniser trained on, with the made faces that
@@ -44,6 +44,8 @@ PEOPLE, DATA = ROOT / "recipes" / "aifr" / "data", RECIPE / "data"
 RESULTS = ROOT / "docs" / "results" / "age.csv"
 SEEDS, KINDS = (7, 8, 9), ("maps", "frame")
 JUDGES = 1000  # is added to a seed: nobody judges what was made before him
+JUDGED = {"judge": "", "ages": "by_ages."}  # the judges, and how the metrics by each begin
+AGES = 0.05  # weight of the age in the second judge: it reads ages better, and tells people apart worse
 FEW = {"epochs": 40, "patience": 40}  # of people who are seen over few years: as long as recipes/aifr trains
 TUNED = ("none", "all", "selective")  # made faces among the real ones
 TUNING = {"epochs": 12, "patience": 12, "lr": 0.0005}
@@ -63,6 +65,7 @@ def params_of(seed: int) -> dict[str, Any]:
         entry["seed"] = seed
     for kind in KINDS:
         seeing = {"modalities": [kind], **values["train"][kind]}
+        values["train"][f"{kind}-ages"] = {**values["train"][f"{kind}-judge"], "attributes": {"age": AGES}}
         values["train"][f"{kind}-few"] = {**seeing, **FEW}
         values["train"][f"{kind}-picker"] = {**values["train"][f"{kind}-judge"], **FEW}
         values["synthesise"][f"{kind}-few"] = {**values["synthesise"][kind], "recogniser": f"{kind}-few"}
@@ -89,7 +92,7 @@ def begin(seed: int) -> None:
 
 def compared(kind: str) -> tuple[list[str], list[str]]:
     """The runs that `work` makes and compares, and those of `tune`."""
-    judged, tuned = ("-judge", "-onehot"), ("-picker", *(f"-{made}" for made in TUNED))
+    judged, tuned = ("-onehot", *(f"-{judge}" for judge in JUDGED)), ("-picker", *(f"-{made}" for made in TUNED))
     return [kind, *(kind + end for end in judged)], [f"{kind}-few", *(kind + end for end in tuned)]
 
 
@@ -127,14 +130,15 @@ def synthesise(folder: Path, name: str, recogniser: str, data: list[str | Path])
 def work(seed: int, kind: str) -> None:
     """Train and judge one seed's runs of one kind of face."""
     folder, data = place(seed), options_of(tables())
-    for name in (kind, f"{kind}-judge"):
+    for name in (kind, *(f"{kind}-{judge}" for judge in JUDGED)):
         train(folder, name, data)
     for name in (kind, f"{kind}-onehot"):
         synthesise(folder, name, kind, data)
-    run, against, out = Path(kind) / "synthesise", Path(f"{kind}-onehot") / "synthesise", Path(kind) / "judge"
-    judge = ["judge", kind, "--judge", Path(f"{kind}-judge") / "train", "--run", run, "--against", against]
+    runs = ["--run", Path(kind) / "synthesise", "--against", Path(f"{kind}-onehot") / "synthesise"]
     truths = ["--truths", DATA / "truths.parquet", "--truths-faces", DATA / "truths-faces"]
-    psface(folder, out / "metrics.json", *judge, *data, *truths, "--output", out)
+    for judge in JUDGED:
+        out, by = Path(kind) / judge, ["--judge", Path(f"{kind}-{judge}") / "train"]
+        psface(folder, out / "metrics.json", "judge", kind, *by, *runs, *data, *truths, "--output", out)
 
 
 def tune(seed: int, kind: str) -> None:
@@ -157,13 +161,16 @@ def tune(seed: int, kind: str) -> None:
 
 def rows() -> Iterator[dict[str, Any]]:
     """A row a rate of every judged run, of its baseline, and of their difference."""
-    for path in sorted(RECIPE.glob("runs/*/*/*/judge/metrics.json")):
+    judged = {judge: RECIPE.glob(f"runs/*/*/*/{judge}/metrics.json") for judge in JUDGED}
+    for judge, path in ((judge, path) for judge, paths in judged.items() for path in sorted(paths)):
         device, seed, name = path.parts[-5:-2]
         found = json.loads(path.read_text(encoding="utf-8"))
         parts = {f"fas/{name}": found, f"fas/{name}-onehot": found.pop("against"),
                  f"fas/{name} - {name}-onehot": found.pop("difference")}  # fmt: skip
         for run, values in parts.items():
-            yield from ({"run": run, "seed": int(seed), "device": device, **row} for row in leaves(values, "", {}))
+            whose = {"run": run, "seed": int(seed), "device": device}
+            told = ({**row, "metric": JUDGED[judge] + row["metric"]} for row in leaves(values, "", {}))
+            yield from ({**whose, **row} for row in told)
     for path in sorted(RECIPE.glob("runs/*/*/*/tuned/metrics.json")):
         device, seed = path.parts[-5:-3]
         for run, values in json.loads(path.read_text(encoding="utf-8")).items():

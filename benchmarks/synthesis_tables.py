@@ -14,7 +14,7 @@ TUNED = ("few", "none", "all", "selective")
 
 def cell(found: Results, run: str, metric: str, *, signed: bool = False) -> str:
     """As `Results.cell`; years, degrees and ratios of the way with two digits."""
-    coarse = any(part in metric for part in ("age", "normal", "leap", "detour"))
+    coarse = any(part in metric for part in ("age.", "age_error", "normal", "leap", "detour"))
     return found.cell(run, metric, signed=signed, digits=2 if coarse else 3)
 
 
@@ -29,6 +29,10 @@ def synthesis(found: Results) -> str:
         lines = [("identity kept at FAR 1e-2", kept, "kept@far=1e-2", "", "", "identity.far=1e-2.kept_by_truth"),
                  ("error of the age that the judge reads, years", error, "age_error", "", "age.error_of_face",
                   "age.error_of_truth")]  # fmt: skip
+        lines += [("the same by the judge who weighs the age more", f"by_ages.{error}", "by_ages.age_error", "",
+                   "by_ages.age.error_of_face", "by_ages.age.error_of_truth"),
+                  ("identity kept at FAR 1e-2 by the judge who weighs the age more", f"by_ages.{kept}",
+                   "by_ages.kept@far=1e-2", "", "", "by_ages.identity.far=1e-2.kept_by_truth")]  # fmt: skip
         for name in SEEN[kind]:
             metric, unit = f"distance.{name}", UNITS.get(name, "of its mean brightness")
             lines.append((f"{name}: distance from the true aged face, {unit}", f"{metric}.made", metric,

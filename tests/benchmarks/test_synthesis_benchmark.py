@@ -93,6 +93,7 @@ def test_rows_stand_beside_those_of_others(tmp_path: Path, monkeypatch: pytest.M
     folder = tmp_path / "fas" / "runs" / "cpu" / "7" / "frame"
     for part, values in (
         ("judge", {**found, "against": found, "difference": {"cosine": rate}}),
+        ("ages", {"age": {"error": rate}, "against": {}, "difference": {}}),
         ("tuned", {"frame-all - frame-none": {"over 30": {"eer": rate}}}),
     ):
         (folder / part).mkdir(parents=True)
@@ -113,6 +114,7 @@ def test_rows_stand_beside_those_of_others(tmp_path: Path, monkeypatch: pytest.M
         "fas/frame-onehot age.error",
         "fas/frame-onehot age.error_at.8",
         "fas/frame - frame-onehot cosine",
+        "fas/frame by_ages.age.error",
         "fas/frame-all - frame-none gap.over 30.eer",
     ]
 

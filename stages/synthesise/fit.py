@@ -103,7 +103,7 @@ class Synthesiser:
         for step in track(range(self.step, self.params.steps), f"synthesise {self.run}"):
             self._add(self._play(self.deck.draw(step)))
             self.step = step + 1
-            self._average()
+            follow(self.mean, self.generator, step=self.step, average=self.params.average)
             if self.step % row == 0 or self.step == self.params.steps:
                 self._look()
                 self._save()
@@ -147,13 +147,6 @@ class Synthesiser:
         self.begun += 1
         self.totals = {name: self.totals.get(name, 0.0) + loss for name, loss in losses.items()}
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the mean state towards the generator's; early it follows faster, since its beginning is nobody's."""
-        share = min(self.params.average, self.step / (self.step + 10))
-        for kept, new in zip(self.mean.state_dict().values(), self.generator.state_dict().values(), strict=True):
-            kept.lerp_(new, 1 - share) if kept.is_floating_point() else kept.copy_(new)
-
     def _look(self) -> None:
         """Close a row of the history: mean losses, and what validation shows."""
         losses = {f"loss_{name}": float(total) / self.begun for name, total in self.totals.items()}
@@ -186,6 +179,16 @@ class Synthesiser:
         self.step, self.begun, self.history = parts["step"], parts["begun"], History(parts["history"])
         self.totals = {name: total.to(self.fabric.device) for name, total in parts["totals"].items()}
         goes_on(f"synthesise {self.run}", 0, self.step)
+
+
+@torch.no_grad()
+def follow(mean: nn.Module, network: nn.Module, *, step: int, average: float) -> None:
+    """Move a mean of a network's states towards its state after a step (from 1), in place: ``average`` of the old
+    stays; early less, since the beginning is nobody's.
+    """
+    share = min(average, step / (step + 10))
+    for kept, new in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
+        kept.lerp_(new, 1 - share) if kept.is_floating_point() else kept.copy_(new)
 
 
 def _placed(network: Any, fabric: Fabric) -> Any:

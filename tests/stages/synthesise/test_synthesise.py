@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -65,10 +64,7 @@ def test_the_mean_follows_fast_at_first_and_then_slowly() -> None:
         network.load_state_dict({name: torch.full_like(x, value) for name, x in network.state_dict().items()})
     left = 1.0
     for step, share in ((1, 1 / 11), (2, 2 / 12), (1000, 0.95)):
-        now = SimpleNamespace(
-            params=Synthesise(recogniser="x", average=0.95), step=step, generator=generator, mean=mean
-        )
-        fit.Synthesiser._average(now)  # type: ignore[arg-type]
+        fit.follow(mean, generator, step=step, average=0.95)
         left *= share
         assert mean.running_var.tolist() == pytest.approx([1 - left] * 2)
     assert mean.num_batches_tracked == 1
